@@ -1,0 +1,8 @@
+//! Flushing overlays and merging segments: what to do (pure), and doing it, a bounded step at a
+//! time.
+
+mod merge;
+mod policy;
+mod worker;
+
+pub(crate) use worker::Upkeep;

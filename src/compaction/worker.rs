@@ -1,0 +1,276 @@
+//! Executes flushes and merges: each call is one bounded piece of work on one lane.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::merge::merge;
+use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
+use crate::dictionary::Dictionary;
+use crate::epoch::segment_path;
+use crate::error::{Error, Result};
+use crate::fs;
+use crate::hash::Fingerprint;
+use crate::lane::{Frozen, Keeper, Lane, Version};
+use crate::manifest::{Manifest, ManifestSegment};
+use crate::mmap::MappedBytes;
+use crate::overlay::Overlay;
+use crate::segment::{Segment, SegmentWriter};
+use crate::stats::Counters;
+
+/// What flushes and merges need of the index around the lane.
+#[derive(Debug)]
+pub(crate) struct Upkeep<'i> {
+    pub(crate) counters: &'i Counters,
+    pub(crate) dictionary: &'i Dictionary,
+}
+
+/// A new segment in the making, and what it replaces.
+struct Output<'v> {
+    records: SegmentWriter,
+    /// The segments it was made from, or stands on.
+    version: &'v Version,
+    plan: Merge,
+    /// How many live keys it adds to those the manifest counts.
+    growth: i64,
+    /// It holds the frozen overlay, which goes away in the same step.
+    flushed: bool,
+}
+
+impl Lane {
+    /// Writes the frozen overlay out, merging segments on the way where the policy says so.
+    /// True if there was one.
+    pub(crate) fn flush_frozen(&self, upkeep: &Upkeep<'_>) -> Result<bool> {
+        let mut keeper = self.keeper.lock();
+        self.flush_frozen_as_keeper(&mut keeper, upkeep)
+    }
+
+    /// Writes out all that overlays hold, the active one included.
+    pub(crate) fn flush(&self, upkeep: &Upkeep<'_>) -> Result<()> {
+        let mut keeper = self.keeper.lock();
+        self.flush_as_keeper(&mut keeper, upkeep)
+    }
+
+    /// Merges the whole lane into at most one segment of plain records.
+    pub(crate) fn compact(&self, upkeep: &Upkeep<'_>) -> Result<()> {
+        let mut keeper = self.keeper.lock();
+        self.flush_frozen_as_keeper(&mut keeper, upkeep)?;
+        self.freeze_active();
+        let (frozen, version) = self.below_active();
+        let plain = version.segments.len() <= 1 && version.segments.iter().all(|s| s.is_plain());
+        if frozen.is_none() && plain {
+            return Ok(());
+        }
+        let all = Merge { newest: version.segments.len(), level: BOTTOM };
+        self.rewrite(&mut keeper, frozen, &version, all, upkeep)
+    }
+
+    pub(crate) fn flush_as_keeper(&self, keeper: &mut Keeper, upkeep: &Upkeep<'_>) -> Result<()> {
+        self.flush_frozen_as_keeper(keeper, upkeep)?;
+        self.freeze_active();
+        self.flush_frozen_as_keeper(keeper, upkeep)?;
+        Ok(())
+    }
+
+    fn flush_frozen_as_keeper(&self, keeper: &mut Keeper, upkeep: &Upkeep<'_>) -> Result<bool> {
+        let (frozen, version) = self.below_active();
+        let Some(frozen) = frozen else {
+            return Ok(false);
+        };
+        let plan = policy::on_flush(&version.shapes(), frozen.overlay.len());
+        self.rewrite(keeper, Some(frozen), &version, plan, upkeep)?;
+        Ok(true)
+    }
+
+    fn freeze_active(&self) {
+        if let Some(_gate) = self.gate(true) {
+            let mut state = self.state.write();
+            if state.frozen.is_none() {
+                Self::freeze(&mut state);
+            }
+        }
+    }
+
+    fn below_active(&self) -> (Option<Arc<Frozen>>, Arc<Version>) {
+        let state = self.state.read();
+        (state.frozen.clone(), Arc::clone(&state.version))
+    }
+
+    /// Publishes a new segment made of `frozen` and the newest segments.
+    fn rewrite(
+        &self,
+        keeper: &mut Keeper,
+        frozen: Option<Arc<Frozen>>,
+        version: &Version,
+        plan: Merge,
+        upkeep: &Upkeep<'_>,
+    ) -> Result<()> {
+        let (inputs, kept) = version.segments.split_at(plan.newest);
+        let overlay = frozen.as_ref().map(|f| &f.overlay);
+        let records = merge(overlay, inputs, kept.is_empty())?;
+        let growth = frozen.as_ref().map_or(0, |f| f.growth);
+        let flushed = frozen.is_some();
+        self.publish(keeper, Output { records, version, plan, growth, flushed }, upkeep)?;
+        upkeep.counters.flushes.fetch_add(u64::from(frozen.is_some()), Ordering::Relaxed);
+        upkeep.counters.merges.fetch_add(u64::from(plan.newest > 0), Ordering::Relaxed);
+        upkeep
+            .counters
+            .flushed_keys
+            .fetch_add(overlay.map_or(0, Overlay::len) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes pairs (ascending, distinct) whose keys the lane does not know straight into a
+    /// segment; pairs of known keys are handed back. Writers of the lane wait meanwhile.
+    pub(crate) fn load_new_keys(
+        &self,
+        pairs: &[(Fingerprint, u32)],
+        known: &mut Vec<(Fingerprint, u32)>,
+        upkeep: &Upkeep<'_>,
+    ) -> Result<()> {
+        let mut keeper = self.keeper.lock();
+        self.make_room(&mut keeper, pairs.len(), upkeep)?;
+        let Some(gate) = self.gate(true) else { return Ok(()) };
+        let (frozen, version) = self.below_active();
+        if self.state.read().closed {
+            return Err(Error::Closed);
+        }
+        let mut records = SegmentWriter::with_capacity(pairs.len());
+        let mut ids = Vec::new();
+        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let fingerprint = group[0].0;
+            if self.knows(fingerprint, frozen.as_deref(), &version)? {
+                known.extend_from_slice(group);
+            } else if let [(_, id)] = group {
+                records.add_one(fingerprint, *id);
+            } else {
+                ids.clear();
+                ids.extend(group.iter().map(|&(_, id)| id));
+                records.add_many(fingerprint, &ids)?;
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let keys = records.len() as u64;
+        let level = if version.segments.is_empty() { BOTTOM } else { LEVEL_0 };
+        let plan = Merge { newest: 0, level };
+        let growth = keys as i64;
+        let output = Output { records, version: &version, plan, growth, flushed: false };
+        self.publish(&mut keeper, output, upkeep)?;
+        self.add_live_keys(&gate, keys);
+        Ok(())
+    }
+
+    fn knows(&self, key: Fingerprint, frozen: Option<&Frozen>, version: &Version) -> Result<bool> {
+        if self.state.read().active.get(key).is_some()
+            || frozen.is_some_and(|f| f.overlay.get(key).is_some())
+        {
+            return Ok(true);
+        }
+        Ok(version.segments.iter().any(|s| s.contains(key)))
+    }
+
+    /// Merges as a flush of `keys` keys would, so that one more segment fits.
+    fn make_room(&self, keeper: &mut Keeper, keys: usize, upkeep: &Upkeep<'_>) -> Result<()> {
+        let (_, version) = self.below_active();
+        let plan = policy::on_flush(&version.shapes(), keys);
+        if plan.newest == 0 {
+            return Ok(());
+        }
+        self.rewrite(keeper, None, &version, plan, upkeep)
+    }
+
+    /// Makes a segment of the records and puts it in the place of the `plan.newest` newest ones,
+    /// on disk first and then for readers.
+    fn publish(&self, keeper: &mut Keeper, output: Output<'_>, upkeep: &Upkeep<'_>) -> Result<()> {
+        let Output { records, version, plan, growth, flushed } = output;
+        let (replaced, kept) = version.segments.split_at(plan.newest);
+        let mut segments = Vec::with_capacity(kept.len() + 1);
+        if !records.is_empty() {
+            let keys = records.len() as u64;
+            segments.push((plan.level, Arc::new(self.write_segment(keeper, records, upkeep)?)));
+            upkeep.counters.written_keys.fetch_add(keys, Ordering::Relaxed);
+        }
+        segments.extend(version.levels[plan.newest..].iter().copied().zip(kept.iter().cloned()));
+        let next = Version::new(segments);
+
+        let live_keys = keeper.live_keys.saturating_add_signed(growth);
+        if let Some(dir) = &keeper.dir {
+            // Terms first: no key on disk may lead to a term that is not.
+            upkeep.dictionary.persist()?;
+            next.manifest(self.number, keeper.next_number, live_keys).store(dir)?;
+        }
+        keeper.live_keys = live_keys;
+        let dropped = {
+            let mut state = self.state.write();
+            let frozen = if flushed { state.frozen.take() } else { None };
+            (std::mem::replace(&mut state.version, Arc::new(next)), frozen)
+        };
+        drop(dropped);
+        for segment in replaced.iter().filter(|s| s.is_on_disk()) {
+            // A file that stays behind costs space until the next open, not correctness.
+            let removed = fs::remove(segment.path());
+            upkeep.counters.leftovers.fetch_add(u64::from(removed.is_err()), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn write_segment(
+        &self,
+        keeper: &mut Keeper,
+        records: SegmentWriter,
+        upkeep: &Upkeep<'_>,
+    ) -> Result<Segment> {
+        let number = keeper.next_number;
+        // Spent even if what follows fails: a number never names two contents.
+        keeper.next_number += 1;
+        let bytes = records.finish(self.number, number)?;
+        upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        match &keeper.dir {
+            None => Segment::new(MappedBytes::anonymous(bytes)?, None),
+            Some(dir) => {
+                let path = segment_path(dir, number);
+                fs::write_synced(&path, &bytes)?;
+                fs::sync_dir(dir)?;
+                Segment::open(&path, self.number, number)
+            }
+        }
+    }
+
+    /// Opens a lane as its manifest describes it.
+    pub(crate) fn open(dir: &Path, number: u32) -> Result<Self> {
+        let manifest = Manifest::load(dir, number)?;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for entry in &manifest.segments {
+            let path = segment_path(dir, entry.number);
+            let segment = Segment::open(&path, number, entry.number)?;
+            entry.agrees_with(&path, &segment)?;
+            segments.push((entry.level, Arc::new(segment)));
+        }
+        let keeper = Keeper {
+            dir: Some(dir.to_path_buf()),
+            next_number: manifest.next_number,
+            live_keys: manifest.live_keys,
+        };
+        Ok(Self::new(number, keeper, Version::new(segments), manifest.live_keys))
+    }
+}
+
+impl Version {
+    fn shapes(&self) -> Vec<Shape> {
+        let keys = self.segments.iter().map(|s| s.keys());
+        self.levels.iter().zip(keys).map(|(&level, keys)| Shape { level, keys }).collect()
+    }
+
+    fn manifest(&self, lane: u32, next_number: u64, live_keys: u64) -> Manifest {
+        let entry = |(&level, segment): (&u8, &Arc<Segment>)| ManifestSegment {
+            number: segment.number(),
+            level,
+            keys: segment.keys() as u64,
+            bytes: segment.byte_len() as u64,
+        };
+        let segments = self.levels.iter().zip(&self.segments).map(entry).collect();
+        Manifest { lane, next_number, live_keys, segments }
+    }
+}

@@ -1,0 +1,104 @@
+//! Options of an index, their defaults and their domains.
+
+use crate::error::{Error, Result};
+use crate::hash::{HashKey, NUM_SLOTS};
+
+/// Lanes of an index, unless said otherwise.
+pub const DEFAULT_LANES: u32 = 64;
+/// Largest weight (keys plus listed ids) of a lane's overlay before it is flushed.
+pub const DEFAULT_COMPACTION_THRESHOLD: u32 = 10_000;
+/// Overlays of small lanes may grow to this weight, whatever their share of the lane.
+const SMALLEST_OVERLAY: usize = 512;
+/// An overlay holds at most this fraction of its lane's keys.
+const OVERLAY_FRACTION: usize = 20;
+
+/// How much of a fingerprint a look-up compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// All 64 bits.
+    #[default]
+    Full,
+    /// The 40 hot bits; the cold section of segments stays unread by look-ups.
+    Fast,
+}
+
+/// Options of an index.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Independent LSM trees, 1 ..= 16 384. `None` takes what is stored, or [`DEFAULT_LANES`].
+    pub num_lanes: Option<u32>,
+    /// Weight of an overlay at which it is flushed at the latest, at least 1. `None` takes
+    /// [`DEFAULT_COMPACTION_THRESHOLD`].
+    pub compaction_threshold: Option<u32>,
+    /// How much of a fingerprint look-ups compare.
+    pub verify: Verify,
+    /// The secret key of the hash function. `None` takes what is stored, or a random one.
+    pub hash_key: Option<HashKey>,
+}
+
+impl Config {
+    /// Checks the domains.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] naming the first option out of its domain.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |option, message: String| Err(Error::InvalidOption { option, message });
+        if let Some(lanes) = self.num_lanes.filter(|n| !(1..=NUM_SLOTS as u32).contains(n)) {
+            return refuse("num_lanes", format!("{lanes} is not within 1..={NUM_SLOTS}"));
+        }
+        if self.compaction_threshold == Some(0) {
+            return refuse("compaction_threshold", "0 is not at least 1".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let threshold = self.compaction_threshold.unwrap_or(DEFAULT_COMPACTION_THRESHOLD);
+        Limits { threshold: threshold as usize }
+    }
+}
+
+/// When an overlay is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    threshold: usize,
+}
+
+impl Limits {
+    /// The weight at which a lane of `keys` keys freezes its overlay: about 5 % of the lane.
+    #[inline]
+    pub(crate) fn flush_weight(self, keys: usize) -> usize {
+        (keys / OVERLAY_FRACTION).max(SMALLEST_OVERLAY).min(self.threshold)
+    }
+
+    /// The weight at which writers wait for the flush before.
+    #[inline]
+    pub(crate) fn stall_weight(self, keys: usize) -> usize {
+        2 * self.flush_weight(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flush_weight_follows_the_lane() {
+        let limits = Config::default().limits();
+        let weights = [0, 10_240, 20_000, 200_000, 10_000_000].map(|n| limits.flush_weight(n));
+        assert_eq!(weights, [512, 512, 1000, 10_000, 10_000]);
+        let tiny = Config { compaction_threshold: Some(3), ..Config::default() }.limits();
+        assert_eq!(tiny.flush_weight(1_000_000), 3);
+    }
+
+    #[test]
+    fn options_outside_their_domain_are_named() {
+        for lanes in [0, 16_385] {
+            let config = Config { num_lanes: Some(lanes), ..Config::default() };
+            let error = config.check();
+            assert!(matches!(error, Err(Error::InvalidOption { option: "num_lanes", .. })));
+        }
+        assert!(Config { num_lanes: Some(16_384), ..Config::default() }.check().is_ok());
+        assert!(Config { compaction_threshold: Some(0), ..Config::default() }.check().is_err());
+    }
+}

@@ -1,0 +1,420 @@
+//! Terms (bytes) to ids and back, for callers whose ids are not small numbers.
+//!
+//! A term lives as long as a key leads to it. Its id is not given to another term while the
+//! index is open, so that a reader who has just looked up ids never resolves one to a stranger;
+//! the next open hands freed ids out again.
+//!
+//! On disk it is a log of terms, appended and synced before any segment that leads to them is
+//! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use hashbrown::HashTable;
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::hash::KeyHasher;
+use crate::term_log::TermLog;
+
+/// Ids with this bit are the dictionary's, the ones below are the caller's own.
+pub const TERM_ID_FLAG: u32 = 1 << 30;
+/// The arena is packed anew once this many bytes, and half of it, belong to no term.
+const MIN_GARBAGE: usize = 1 << 20;
+
+/// The dictionary of one index.
+#[derive(Debug)]
+pub(crate) struct Dictionary {
+    terms: RwLock<Terms>,
+    hasher: KeyHasher,
+    log: Option<Mutex<TermLog>>,
+}
+
+#[derive(Debug, Default)]
+struct Terms {
+    /// Places in `entries`, by the hash of the term.
+    table: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// Lengths and bytes of the terms, one after the other.
+    arena: Vec<u8>,
+    garbage: usize,
+    /// Places that may be used again: those free since open.
+    free: VecDeque<u32>,
+    /// Interned since the log was written last.
+    unwritten: Vec<u32>,
+}
+
+/// Where a term lies, and how many keys lead to it. A free place has no start.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: u32,
+    references: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const LENGTH: usize = 4;
+
+impl Terms {
+    fn bytes(&self, place: u32) -> Option<&[u8]> {
+        let entry = self.entries.get(place as usize).filter(|e| e.start != FREE)?;
+        let (len, rest) = self.arena[entry.start as usize..].split_first_chunk::<LENGTH>()?;
+        rest.get(..u32::from_le_bytes(*len) as usize)
+    }
+
+    fn find(&self, hasher: &KeyHasher, term: &[u8]) -> Option<u32> {
+        let hash = hasher.fingerprint(term).0;
+        self.table.find(hash, |&place| self.bytes(place) == Some(term)).copied()
+    }
+
+    fn find_all(&self, hasher: &KeyHasher, term: &[u8]) -> Vec<u32> {
+        let same = self.table.iter_hash(hasher.fingerprint(term).0).copied();
+        same.filter(|&place| self.bytes(place) == Some(term)).collect()
+    }
+
+    fn insert(&mut self, hasher: &KeyHasher, term: &[u8]) -> Result<u32> {
+        let place = match self.free.pop_front() {
+            Some(place) => place,
+            None => u32::try_from(self.entries.len())
+                .ok()
+                .filter(|&place| place < TERM_ID_FLAG)
+                .ok_or(Error::IdsExhausted)?,
+        };
+        self.insert_at(hasher, place, term)?;
+        Ok(place)
+    }
+
+    fn insert_at(&mut self, hasher: &KeyHasher, place: u32, term: &[u8]) -> Result<()> {
+        let too_large = || Error::TooLarge { what: "the dictionary", limit: FREE.into() };
+        let start = u32::try_from(self.arena.len()).map_err(|_| too_large())?;
+        let len = u32::try_from(term.len()).map_err(|_| too_large())?;
+        self.arena.extend_from_slice(&len.to_le_bytes());
+        self.arena.extend_from_slice(term);
+        if self.entries.len() <= place as usize {
+            self.entries.resize(place as usize + 1, Entry { start: FREE, references: 0 });
+        }
+        self.entries[place as usize] = Entry { start, references: 0 };
+        let Self { table, entries, arena, .. } = self;
+        table.insert_unique(hasher.fingerprint(term).0, place, |&place| {
+            hasher.fingerprint(stored(entries, arena, place)).0
+        });
+        Ok(())
+    }
+
+    /// Forgets a term; its place stays empty.
+    fn forget(&mut self, hasher: &KeyHasher, place: u32) {
+        let Some(term) = self.bytes(place) else { return };
+        let (hash, len) = (hasher.fingerprint(term).0, term.len());
+        if let Ok(found) = self.table.find_entry(hash, |&p| p == place) {
+            found.remove();
+        }
+        self.garbage += LENGTH + len;
+        self.entries[place as usize] = Entry { start: FREE, references: 0 };
+    }
+
+    fn is_wasteful(&self) -> bool {
+        self.garbage > MIN_GARBAGE && self.garbage * 2 > self.arena.len()
+    }
+
+    /// Packs the arena: terms only, in order of place.
+    fn pack(&mut self) {
+        let mut packed = Vec::with_capacity(self.arena.len() - self.garbage);
+        for place in 0..self.entries.len() as u32 {
+            if self.entries[place as usize].start != FREE {
+                let start = packed.len() as u32;
+                let term = stored(&self.entries, &self.arena, place);
+                packed.extend_from_slice(&(term.len() as u32).to_le_bytes());
+                packed.extend_from_slice(term);
+                self.entries[place as usize].start = start;
+            }
+        }
+        self.arena = packed;
+        self.garbage = 0;
+    }
+}
+
+fn stored<'a>(entries: &[Entry], arena: &'a [u8], place: u32) -> &'a [u8] {
+    let start = entries[place as usize].start as usize;
+    let (len, rest) = arena[start..].split_at(LENGTH);
+    let len = u32::from_le_bytes([len[0], len[1], len[2], len[3]]);
+    &rest[..len as usize]
+}
+
+/// What a change of routes through the dictionary came to.
+pub(crate) enum Routed<T> {
+    Changed,
+    Unchanged,
+    /// Not done.
+    Failed(T),
+}
+
+impl Dictionary {
+    /// A dictionary without a file.
+    pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
+        Self { terms: RwLock::default(), hasher, log: None }
+    }
+
+    /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
+    /// [`Dictionary::count_references`].
+    pub(crate) fn open(path: PathBuf, hasher: KeyHasher) -> Result<Self> {
+        let mut terms = Terms::default();
+        let log = TermLog::open(path, |place, term| {
+            // A place written twice was freed in between.
+            terms.forget(&hasher, place);
+            terms.insert_at(&hasher, place, term)
+        })?;
+        Ok(Self { terms: RwLock::new(terms), hasher, log: Some(Mutex::new(log)) })
+    }
+
+    /// Whether there is nothing to count references of.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.terms.read().table.is_empty()
+    }
+
+    /// Takes in how many keys lead to each id, then frees the terms that none leads to.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a key leads to a term that is not in the file.
+    pub(crate) fn count_references(
+        &self,
+        scan: impl FnOnce(&mut dyn FnMut(&[u32])) -> Result<()>,
+    ) -> Result<()> {
+        let mut terms = self.terms.write();
+        let mut stray = None;
+        scan(&mut |ids| {
+            for id in ids.iter().filter(|&id| id & TERM_ID_FLAG != 0) {
+                match terms.entries.get_mut((id & !TERM_ID_FLAG) as usize) {
+                    Some(entry) if entry.start != FREE => entry.references += 1,
+                    _ => stray = Some(*id),
+                }
+            }
+        })?;
+        if let (Some(id), Some(log)) = (stray, &self.log) {
+            let what = format!("it lacks the term with id {id}, which a key leads to");
+            return Err(Error::corrupt(log.lock().path(), 0, what));
+        }
+        for place in 0..terms.entries.len() as u32 {
+            if terms.entries[place as usize].references == 0 {
+                terms.forget(&self.hasher, place);
+                terms.free.push_back(place);
+            }
+        }
+        if let Some(log) = self.log.as_ref().filter(|_| terms.garbage * 2 > terms.arena.len()) {
+            terms.pack();
+            let places = 0..terms.entries.len() as u32;
+            log.lock().rewrite(places.filter_map(|p| terms.bytes(p).map(|term| (p, term))))?;
+        }
+        Ok(())
+    }
+
+    /// Runs `put` with the term's id, interning the term if it is new, and counts a reference if
+    /// it changed anything. No other change of the dictionary comes between.
+    pub(crate) fn with_interned<T>(
+        &self,
+        term: &[u8],
+        put: impl FnOnce(u32) -> Routed<T>,
+    ) -> Result<Routed<T>> {
+        let mut terms = self.terms.write();
+        let known = terms.find(&self.hasher, term);
+        let place = match known {
+            Some(place) => place,
+            None => terms.insert(&self.hasher, term)?,
+        };
+        let outcome = put(TERM_ID_FLAG | place);
+        if matches!(outcome, Routed::Changed) {
+            terms.entries[place as usize].references += 1;
+            if known.is_none() && self.log.is_some() {
+                terms.unwritten.push(place);
+            }
+        } else if known.is_none() {
+            // Nobody has seen the id: it can be had again at once.
+            terms.forget(&self.hasher, place);
+            terms.free.push_front(place);
+        }
+        Ok(outcome)
+    }
+
+    /// Runs `delete` with the term's id and drops a reference if it changed anything; unchanged
+    /// if the term is unknown.
+    ///
+    /// After a crash one term may be there twice, forgotten and interned again; both count.
+    pub(crate) fn with_known<T>(
+        &self,
+        term: &[u8],
+        mut delete: impl FnMut(u32) -> Routed<T>,
+    ) -> Routed<T> {
+        let mut terms = self.terms.write();
+        let mut outcome = Routed::Unchanged;
+        for place in terms.find_all(&self.hasher, term) {
+            match delete(TERM_ID_FLAG | place) {
+                Routed::Unchanged => {}
+                Routed::Failed(failure) => return Routed::Failed(failure),
+                Routed::Changed => {
+                    outcome = Routed::Changed;
+                    let entry = &mut terms.entries[place as usize];
+                    entry.references -= 1;
+                    if entry.references == 0 {
+                        terms.forget(&self.hasher, place);
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Hands the terms of `ids` to `f`; `None` for an id whose term is gone since.
+    pub(crate) fn resolve(&self, ids: &[u32], mut f: impl FnMut(Option<&[u8]>)) {
+        let terms = self.terms.read();
+        for &id in ids {
+            f(terms.bytes(id & !TERM_ID_FLAG));
+        }
+    }
+
+    /// Appends what is new to the log and syncs it: after this, everything interned before is on
+    /// stable storage.
+    pub(crate) fn persist(&self) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let mut log = log.lock();
+        let (places, batch) = {
+            let mut terms = self.terms.write();
+            let places = std::mem::take(&mut terms.unwritten);
+            let batch = TermLog::encode(
+                places.iter().filter_map(|&place| terms.bytes(place).map(|term| (place, term))),
+            );
+            (places, batch)
+        };
+        let appended = log.append(&batch);
+        if appended.is_err() {
+            self.terms.write().unwritten.splice(0..0, places);
+        }
+        appended
+    }
+
+    /// Whether [`Dictionary::pack`] would give much memory back.
+    pub(crate) fn is_wasteful(&self) -> bool {
+        self.terms.read().is_wasteful()
+    }
+
+    /// Gives back the memory of forgotten terms.
+    pub(crate) fn pack(&self) {
+        self.terms.write().pack();
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> usize {
+        let terms = self.terms.read();
+        terms.arena.capacity()
+            + terms.entries.capacity() * size_of::<Entry>()
+            + terms.table.allocation_size()
+            + (terms.free.capacity() + terms.unwritten.capacity()) * size_of::<u32>()
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.terms.write());
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::HashKey;
+
+    fn hasher() -> KeyHasher {
+        KeyHasher::new(&HashKey([7; 16]))
+    }
+
+    fn intern(dictionary: &Dictionary, term: &[u8]) -> u32 {
+        let mut given = 0;
+        let routed = dictionary.with_interned(term, |id| {
+            given = id;
+            Routed::<()>::Changed
+        });
+        assert!(matches!(routed, Ok(Routed::Changed)));
+        given
+    }
+
+    fn release(dictionary: &Dictionary, term: &[u8]) {
+        let routed = dictionary.with_known(term, |_| Routed::<()>::Changed);
+        assert!(matches!(routed, Routed::Changed));
+    }
+
+    fn term(dictionary: &Dictionary, id: u32) -> Option<Vec<u8>> {
+        let mut found = None;
+        dictionary.resolve(&[id], |term| found = term.map(<[u8]>::to_vec));
+        found
+    }
+
+    #[test]
+    fn a_term_lives_as_long_as_its_references() {
+        let dictionary = Dictionary::in_memory(hasher());
+        let id = intern(&dictionary, b"shape");
+        assert_eq!(intern(&dictionary, b"shape"), id);
+        release(&dictionary, b"shape");
+        assert_eq!(term(&dictionary, id).as_deref(), Some(&b"shape"[..]));
+        release(&dictionary, b"shape");
+        assert_eq!(term(&dictionary, id), None);
+        let gone = dictionary.with_known(b"shape", |_| Routed::<()>::Changed);
+        assert!(matches!(gone, Routed::Unchanged));
+        // Its id is not given to another while open.
+        assert_ne!(intern(&dictionary, b"other"), id);
+    }
+
+    #[test]
+    fn a_change_that_was_not_made_leaves_no_trace() {
+        let dictionary = Dictionary::in_memory(hasher());
+        let _ = dictionary.with_interned(b"busy", |_| Routed::Failed(()));
+        assert!(dictionary.is_empty());
+        let unchanged = dictionary.with_interned(b"same", |_| Routed::<()>::Unchanged);
+        assert!(matches!(unchanged, Ok(Routed::Unchanged)));
+        assert!(dictionary.is_empty());
+    }
+
+    #[test]
+    fn packing_keeps_every_term() {
+        let dictionary = Dictionary::in_memory(hasher());
+        let ids: Vec<u32> = (0..1000_u32).map(|i| intern(&dictionary, &i.to_le_bytes())).collect();
+        for i in (0..1000_u32).filter(|i| i % 3 != 0) {
+            release(&dictionary, &i.to_le_bytes());
+        }
+        dictionary.pack();
+        for (i, id) in (0..1000_u32).zip(ids) {
+            let expected = (i % 3 == 0).then(|| i.to_le_bytes().to_vec());
+            assert_eq!(term(&dictionary, id), expected);
+        }
+        assert_eq!(intern(&dictionary, &3_u32.to_le_bytes()) & TERM_ID_FLAG, TERM_ID_FLAG);
+    }
+
+    #[test]
+    fn the_file_brings_terms_back_and_frees_the_unused() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("TERMS");
+        let first = Dictionary::open(path.clone(), hasher()).expect("new");
+        let kept = intern(&first, b"kept");
+        let unused = intern(&first, b"unused");
+        first.persist().expect("persist");
+        drop(first);
+
+        let second = Dictionary::open(path, hasher()).expect("reopened");
+        second
+            .count_references(|count| {
+                count(&[5, kept]);
+                Ok(())
+            })
+            .expect("sound");
+        assert_eq!(term(&second, kept).as_deref(), Some(&b"kept"[..]));
+        assert_eq!(term(&second, unused), None);
+        assert_eq!(intern(&second, b"next"), unused);
+    }
+
+    #[test]
+    fn a_missing_term_is_damage() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let dictionary = Dictionary::open(dir.path().join("TERMS"), hasher()).expect("new");
+        let counted = dictionary.count_references(|count| {
+            count(&[TERM_ID_FLAG | 3]);
+            Ok(())
+        });
+        assert!(matches!(counted, Err(Error::Corrupt { .. })));
+    }
+}

@@ -1,0 +1,156 @@
+//! The directory of an index: CURRENT names the epoch, META says how it was made, a directory
+//! per lane holds its manifest and segments.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::{Config, DEFAULT_LANES};
+use crate::error::{Error, Result};
+use crate::frame::{self, PayloadWriter};
+use crate::fs;
+use crate::hash::HashKey;
+use crate::manifest::{self, Manifest};
+
+const CURRENT_MAGIC: &[u8; 8] = b"LSMI-CUR";
+const META_MAGIC: &[u8; 8] = b"LSMI-MET";
+pub(crate) const CURRENT: &str = "CURRENT";
+pub(crate) const META: &str = "META";
+pub(crate) const TERMS: &str = "TERMS";
+
+/// How an epoch was made; never changes afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) num_lanes: u32,
+    pub(crate) hash_key: HashKey,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+}
+
+/// A complete set of lanes on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Epoch {
+    pub(crate) dir: PathBuf,
+    pub(crate) meta: Meta,
+}
+
+pub(crate) fn epoch_dir(root: &Path, epoch: u64) -> PathBuf {
+    root.join(format!("epoch-{epoch:08}"))
+}
+
+pub(crate) fn lane_dir(epoch_dir: &Path, lane: u32) -> PathBuf {
+    epoch_dir.join(format!("lane-{lane:04}"))
+}
+
+pub(crate) fn segment_path(lane_dir: &Path, number: u64) -> PathBuf {
+    lane_dir.join(format!("{number:020}.seg"))
+}
+
+impl Epoch {
+    /// Opens the current epoch, or creates the first one. The caller holds the directory lock.
+    pub(crate) fn open_or_create(root: &Path, config: &Config) -> Result<Self> {
+        if fs::exists(&root.join(CURRENT))? {
+            let epoch = Self::open(root)?;
+            epoch.agrees_with(root, config)?;
+            epoch.remove_leftovers(root)?;
+            return Ok(epoch);
+        }
+        Self::create(root, config)
+    }
+
+    /// Opens the current epoch without changing anything.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        let path = root.join(CURRENT);
+        let bytes = frame::read(&path)?;
+        let mut payload = frame::open(&path, &bytes, CURRENT_MAGIC)?;
+        let epoch = payload.u64()?;
+        payload.finish()?;
+        let dir = epoch_dir(root, epoch);
+        let meta = Meta::load(&dir)?;
+        Ok(Self { dir, meta })
+    }
+
+    fn create(root: &Path, config: &Config) -> Result<Self> {
+        let hash_key = match config.hash_key {
+            Some(key) => key,
+            None => HashKey::random()?,
+        };
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let num_lanes = config.num_lanes.unwrap_or(DEFAULT_LANES);
+        let meta = Meta { num_lanes, hash_key, created };
+        let dir = epoch_dir(root, 1);
+        // Whatever a crash left of an earlier attempt is written over: without CURRENT it is
+        // nobody's.
+        for lane in 0..num_lanes {
+            let lane_dir = lane_dir(&dir, lane);
+            fs::create_dir_all(&lane_dir)?;
+            Manifest { lane, next_number: 1, ..Manifest::default() }.store(&lane_dir)?;
+        }
+        fs::write_synced(&dir.join(META), &meta.encode())?;
+        fs::sync_dir(&dir)?;
+        fs::sync_dir(root)?;
+        let mut payload = PayloadWriter::default();
+        payload.u64(1);
+        fs::replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
+        Ok(Self { dir, meta })
+    }
+
+    fn agrees_with(&self, root: &Path, config: &Config) -> Result<()> {
+        let mismatch = |option, stored: String, given: String| {
+            Err(Error::Mismatch { option, stored, given, path: root.to_path_buf() })
+        };
+        if let Some(given) = config.num_lanes.filter(|&n| n != self.meta.num_lanes) {
+            return mismatch("num_lanes", self.meta.num_lanes.to_string(), given.to_string());
+        }
+        if config.hash_key.is_some_and(|key| key != self.meta.hash_key) {
+            return mismatch("hash_key", "another key".into(), "not that key".into());
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left behind: temporary files, and segments no manifest names.
+    fn remove_leftovers(&self, root: &Path) -> Result<()> {
+        for path in fs::list(root)?.into_iter().chain(fs::list(&self.dir)?) {
+            if path.extension().is_some_and(|e| e == fs::TEMPORARY) {
+                fs::remove(&path)?;
+            }
+        }
+        for lane in 0..self.meta.num_lanes {
+            let dir = lane_dir(&self.dir, lane);
+            let manifest = Manifest::load(&dir, lane)?;
+            let keep: Vec<PathBuf> =
+                manifest.segments.iter().map(|s| segment_path(&dir, s.number)).collect();
+            for path in fs::list(&dir)? {
+                if !keep.contains(&path) && !path.ends_with(manifest::FILE_NAME) {
+                    fs::remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Meta {
+    fn encode(&self) -> Vec<u8> {
+        let mut payload = PayloadWriter::default();
+        payload.u32(self.num_lanes).bytes(&self.hash_key.0).u64(self.created);
+        payload.into_frame(META_MAGIC)
+    }
+
+    fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join(META);
+        let bytes = frame::read(&path)?;
+        let mut payload = frame::open(&path, &bytes, META_MAGIC)?;
+        let meta = Self {
+            num_lanes: payload.u32()?,
+            hash_key: HashKey(payload.array()?),
+            created: payload.u64()?,
+        };
+        payload.finish()?;
+        let config = Config { num_lanes: Some(meta.num_lanes), ..Config::default() };
+        if config.check().is_err() {
+            let what = format!("{} lanes are not possible", meta.num_lanes);
+            return Err(Error::corrupt(&path, 16, what));
+        }
+        Ok(meta)
+    }
+}

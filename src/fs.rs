@@ -1,0 +1,70 @@
+//! Every file operation of the engine: names, fsync, atomic replacement.
+//!
+//! What is assumed of the file system: after `fsync` of a file its bytes are on stable storage;
+//! after `fsync` of a directory its entries are; `rename` replaces atomically.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The extension of files that are being written; leftovers of a crash carry it.
+pub(crate) const TEMPORARY: &str = "tmp";
+
+pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| Error::io("create directory", path, e))
+}
+
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| Error::io("sync directory", path, e))
+}
+
+/// Writes a new file and syncs its bytes (not its directory's entry).
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+    file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
+    file.sync_all().map_err(|e| Error::io("sync", path, e))
+}
+
+/// Replaces `path` by `bytes` in one step: after a crash the old or the new file is there, whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension(TEMPORARY);
+    write_synced(&temporary, bytes)?;
+    fs::rename(&temporary, path).map_err(|e| Error::io("rename to", path, e))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The length of a file, in bytes.
+pub(crate) fn len(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|meta| meta.len()).map_err(|e| Error::io("stat", path, e))
+}
+
+/// Reads a whole small file; one above `limit` bytes is refused before it is read.
+pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let len = len(path)?;
+    if len > limit {
+        return Err(Error::corrupt(path, 0, format!("{len} bytes where at most {limit} belong")));
+    }
+    fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Error::io("stat", path, e))
+}
+
+/// Removes a file; one that is gone already is as good.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// The paths in a directory, in no particular order.
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(path).map_err(|e| Error::io("list", path, e))?;
+    entries.map(|entry| entry.map(|e| e.path()).map_err(|e| Error::io("list", path, e))).collect()
+}

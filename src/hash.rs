@@ -1,0 +1,245 @@
+//! From key bytes to fingerprint, and from fingerprint to lane.
+//!
+//! A key's identity inside the engine is its 64-bit keyed SipHash-2-4 (Aumasson and Bernstein,
+//! 2012). The bits of a fingerprint have separate jobs, so that no two uses see the same ones:
+//!
+//! ```text
+//! 63      54 53             22 21    14 13        0
+//! +---------+-----------------+--------+-----------+
+//! | cold hi |  entry (32)     | sig (8)|  slot (14)|
+//! +---------+-----------------+--------+-----------+
+//! ```
+//!
+//! The slot picks the lane; signature and entry bits are the hot part of the verification; the
+//! rest, `cold`, is slot and top bits together.
+
+use std::sync::{Arc, OnceLock};
+
+use siphasher::sip::SipHasher24;
+
+use crate::error::{Error, Result};
+
+/// Slots that fingerprints are dealt to; lanes own slots.
+pub const NUM_SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 14;
+const SIGNATURE_SHIFT: u32 = SLOT_BITS;
+const ENTRY_SHIFT: u32 = SIGNATURE_SHIFT + 8;
+const TOP_SHIFT: u32 = ENTRY_SHIFT + 32;
+
+/// The 64-bit identity of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub struct Fingerprint(pub u64);
+
+impl Fingerprint {
+    /// The slot, `0..NUM_SLOTS`, that decides the lane.
+    #[inline]
+    #[must_use]
+    pub fn slot(self) -> usize {
+        (self.0 as usize) & (NUM_SLOTS - 1)
+    }
+
+    /// The byte that is compared first.
+    #[inline]
+    pub(crate) fn signature(self) -> u8 {
+        (self.0 >> SIGNATURE_SHIFT) as u8
+    }
+
+    /// The 32 bits stored beside the value.
+    #[inline]
+    pub(crate) fn entry_bits(self) -> u32 {
+        (self.0 >> ENTRY_SHIFT) as u32
+    }
+
+    /// The remaining 24 bits, needed to verify in full and to rebuild the fingerprint.
+    #[inline]
+    pub(crate) fn cold_bits(self) -> u32 {
+        let top = (self.0 >> TOP_SHIFT) as u32;
+        (top << SLOT_BITS) | self.slot() as u32
+    }
+
+    /// Puts a fingerprint together from its stored parts.
+    #[inline]
+    pub(crate) fn from_parts(signature: u8, entry_bits: u32, cold_bits: u32) -> Self {
+        let slot = u64::from(cold_bits) & (NUM_SLOTS as u64 - 1);
+        let top = u64::from(cold_bits >> SLOT_BITS);
+        Self(
+            (top << TOP_SHIFT)
+                | (u64::from(entry_bits) << ENTRY_SHIFT)
+                | (u64::from(signature) << SIGNATURE_SHIFT)
+                | slot,
+        )
+    }
+}
+
+/// The secret key of an index's hash function, 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey(pub [u8; 16]);
+
+impl HashKey {
+    /// A fresh key from the operating system's random source.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system has no randomness to give.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|e| Error::Io {
+            op: "read",
+            path: "random source".into(),
+            source: std::io::Error::other(e),
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl std::fmt::Debug for HashKey {
+    /// Keeps the secret out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+/// Computes fingerprints under one hash key.
+#[derive(Clone, Debug)]
+pub struct KeyHasher(SipHasher24);
+
+impl KeyHasher {
+    /// A hasher for one index.
+    #[must_use]
+    pub fn new(key: &HashKey) -> Self {
+        Self(SipHasher24::new_with_key(&key.0))
+    }
+
+    /// SipHash-2-4 of the key's bytes.
+    #[inline]
+    #[must_use]
+    pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
+        Fingerprint(self.0.hash(key))
+    }
+}
+
+/// Jump consistent hash: maps `key` to one of `buckets` so that growing from n to n + 1 buckets
+/// moves only 1/(n + 1) of the keys, all of them to the new bucket.
+///
+/// Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", 2014.
+/// `buckets` of 0 counts as 1.
+#[must_use]
+pub fn jump_hash(key: u64, buckets: u32) -> u32 {
+    let (mut state, mut bucket, mut next) = (key, 0_i64, 0_i64);
+    while next < i64::from(buckets.max(1)) {
+        bucket = next;
+        state = state.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = ((bucket + 1) as f64 * ((1_i64 << 31) as f64 / ((state >> 33) + 1) as f64)) as i64;
+    }
+    bucket as u32
+}
+
+/// Slot to lane, by jump consistent hash of the slot number, computed once per lane count.
+#[derive(Debug)]
+pub struct SlotTable {
+    lanes: Box<[u16]>,
+}
+
+impl SlotTable {
+    /// The table for `num_lanes` lanes (1 ..= [`NUM_SLOTS`]).
+    #[must_use]
+    pub fn new(num_lanes: u32) -> Self {
+        Self { lanes: (0..NUM_SLOTS as u64).map(|s| jump_hash(s, num_lanes) as u16).collect() }
+    }
+
+    /// As [`SlotTable::new`], but the common lane count shares one table among all indexes: a
+    /// table takes 32 KiB and throw-away indexes must not.
+    #[must_use]
+    pub fn shared(num_lanes: u32) -> Arc<Self> {
+        static DEFAULT: OnceLock<Arc<SlotTable>> = OnceLock::new();
+        if num_lanes == crate::config::DEFAULT_LANES {
+            Arc::clone(DEFAULT.get_or_init(|| Arc::new(Self::new(num_lanes))))
+        } else {
+            Arc::new(Self::new(num_lanes))
+        }
+    }
+
+    /// The lane that owns the fingerprint.
+    #[inline]
+    #[must_use]
+    pub fn lane(&self, fingerprint: Fingerprint) -> usize {
+        usize::from(self.lanes[fingerprint.slot()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with the C++ function printed in the paper, for 1, 2, 3, 10, 64, 100, 1024 and
+    /// 16 384 buckets.
+    const REFERENCE: [(u64, [u32; 8]); 11] = [
+        (0x0, [0, 0, 0, 0, 0, 0, 0, 0]),
+        (0x1, [0, 0, 0, 6, 55, 55, 549, 8421]),
+        (0x2, [0, 0, 0, 6, 62, 62, 338, 3927]),
+        (0x3, [0, 0, 2, 8, 8, 8, 961, 12990]),
+        (0x2a, [0, 1, 2, 2, 43, 43, 571, 5747]),
+        (0x100, [0, 1, 2, 3, 16, 16, 520, 8799]),
+        (0x3fff, [0, 1, 1, 9, 43, 68, 622, 5607]),
+        (0xdead_beef, [0, 1, 2, 5, 16, 87, 285, 10857]),
+        (0xcafe_babe, [0, 1, 1, 5, 46, 85, 634, 7721]),
+        (0x9e37_79b9_7f4a_7c15, [0, 1, 1, 3, 3, 71, 838, 4862]),
+        (u64::MAX, [0, 1, 2, 9, 10, 92, 313, 13242]),
+    ];
+
+    #[test]
+    fn jump_hash_agrees_with_the_published_algorithm() {
+        for (key, expected) in REFERENCE {
+            let buckets = [1, 2, 3, 10, 64, 100, 1024, 16_384];
+            assert_eq!(buckets.map(|n| jump_hash(key, n)), expected, "key {key:#x}");
+        }
+    }
+
+    #[test]
+    fn jump_hash_moves_only_to_the_new_bucket() {
+        let keys = 20_000_u64;
+        for n in [1_u32, 2, 3, 7, 63, 64, 100] {
+            let moved: Vec<_> = (0..keys)
+                .map(|k| k.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                .filter(|&k| jump_hash(k, n) != jump_hash(k, n + 1))
+                .inspect(|&k| assert_eq!(jump_hash(k, n + 1), n))
+                .collect();
+            let expected = keys as f64 / f64::from(n + 1);
+            assert!((moved.len() as f64 - expected).abs() < 6.0 * expected.sqrt() + 1.0);
+        }
+    }
+
+    #[test]
+    fn slots_are_dealt_evenly() {
+        for lanes in [1_u32, 2, 3, 64, 100, 256] {
+            let table = SlotTable::new(lanes);
+            let mut slots = vec![0_u32; lanes as usize];
+            for &lane in &table.lanes {
+                slots[usize::from(lane)] += 1;
+            }
+            let mean = NUM_SLOTS as f64 / f64::from(lanes);
+            for (lane, &n) in slots.iter().enumerate() {
+                let deviation = (f64::from(n) - mean).abs();
+                assert!(deviation <= 5.0 * mean.sqrt(), "{lanes} lanes: lane {lane} has {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn siphash_agrees_with_the_reference_vectors() {
+        // Key 00..0f, messages of 0, 1, 2 and 15 bytes: vectors of the SipHash paper's code.
+        let hasher = KeyHasher::new(&HashKey(std::array::from_fn(|i| i as u8)));
+        let message: Vec<u8> = (0..15).collect();
+        assert_eq!(hasher.fingerprint(&[]).0, 0x726f_db47_dd0e_0e31);
+        assert_eq!(hasher.fingerprint(&message[..1]).0, 0x74f8_39c5_93dc_67fd);
+        assert_eq!(hasher.fingerprint(&message[..2]).0, 0x0d6c_8009_d9a9_4f5a);
+        assert_eq!(hasher.fingerprint(&message).0, 0xa129_ca61_49be_45e5);
+    }
+
+    #[test]
+    fn parts_make_the_fingerprint_again() {
+        for k in 0..1000_u64 {
+            let f = Fingerprint(k.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            assert_eq!(Fingerprint::from_parts(f.signature(), f.entry_bits(), f.cold_bits()), f);
+        }
+    }
+}

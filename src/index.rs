@@ -1,0 +1,386 @@
+//! The index: key bytes in, ids out, dealt to lanes.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::compaction::Upkeep;
+use crate::config::{Config, DEFAULT_LANES, Limits, Verify};
+use crate::dictionary::Dictionary;
+use crate::epoch::{Epoch, TERMS, lane_dir};
+use crate::error::{Error, Result};
+use crate::fs;
+use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
+use crate::lane::{Applied, Closed, Gate, Keeper, Lane, Op, Version};
+use crate::lock::DirectoryLock;
+use crate::record::IdSet;
+use crate::stats::Counters;
+use crate::{MAX_ID, MAX_KEY_LEN};
+
+/// A multimap from keys (bytes) to sets of ids, safe to share between threads.
+///
+/// Reads never wait for files or compaction. Writes go to memory; [`Index::flush`] and
+/// background [`Index::work`] move them to segments, [`Index::sync`] and [`Index::close`] make
+/// all of them durable. What was written since is lost by a crash.
+#[derive(Debug)]
+pub struct Index {
+    pub(crate) hasher: KeyHasher,
+    pub(crate) slots: Arc<SlotTable>,
+    lanes: Box<[OnceLock<Box<Lane>>]>,
+    pub(crate) limits: Limits,
+    pub(crate) verify: Verify,
+    pub(crate) counters: Counters,
+    pub(crate) dictionary: Dictionary,
+    root: Option<PathBuf>,
+    lock: Mutex<Option<DirectoryLock>>,
+    closed: Closed,
+    poison: OnceLock<String>,
+    /// A wake-up was claimed and work has not run dry since.
+    pub(crate) awake: AtomicBool,
+    pub(crate) work_waits: AtomicBool,
+}
+
+/// The outcome of a change that must not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt<T> {
+    /// Done.
+    Done(T),
+    /// Nothing was done: it would have to wait for a flush or another writer.
+    Busy,
+}
+
+impl Index {
+    /// A new index in memory alone. Cheap: lanes are made when they are first written to.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]; [`Error::Io`] if the system gives no randomness.
+    pub fn in_memory(config: &Config) -> Result<Self> {
+        config.check()?;
+        let hash_key = match config.hash_key {
+            Some(key) => key,
+            None => HashKey::random()?,
+        };
+        let num_lanes = config.num_lanes.unwrap_or(DEFAULT_LANES);
+        Ok(Self::assemble(config, num_lanes, &hash_key))
+    }
+
+    /// Opens the index in a directory, or creates it there.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if somebody has it open, [`Error::Mismatch`] if an option contradicts
+    /// what is stored, [`Error::Corrupt`], [`Error::UnsupportedVersion`], [`Error::Io`],
+    /// [`Error::InvalidOption`].
+    pub fn open(path: &Path, config: &Config) -> Result<Self> {
+        config.check()?;
+        fs::create_dir_all(path)?;
+        let lock = DirectoryLock::acquire(path)?;
+        let Epoch { dir, meta } = Epoch::open_or_create(path, config)?;
+        let mut index = Self::assemble(config, meta.num_lanes, &meta.hash_key);
+        index.root = Some(path.to_path_buf());
+        index.lock = Mutex::new(Some(lock));
+        index.dictionary = Dictionary::open(dir.join(TERMS), index.hasher.clone())?;
+        for (number, slot) in (0..meta.num_lanes).zip(&index.lanes) {
+            let lane = Lane::open(&lane_dir(&dir, number), number)?;
+            slot.get_or_init(|| Box::new(lane));
+        }
+        if !index.dictionary.is_empty() {
+            index.dictionary.count_references(|count| index.for_each_key(|_, ids| count(ids)))?;
+        }
+        Ok(index)
+    }
+
+    fn assemble(config: &Config, num_lanes: u32, hash_key: &HashKey) -> Self {
+        let hasher = KeyHasher::new(hash_key);
+        Self {
+            dictionary: Dictionary::in_memory(hasher.clone()),
+            hasher,
+            slots: SlotTable::shared(num_lanes),
+            lanes: (0..num_lanes).map(|_| OnceLock::new()).collect(),
+            limits: config.limits(),
+            verify: config.verify,
+            counters: Counters::default(),
+            root: None,
+            lock: Mutex::new(None),
+            closed: Closed::default(),
+            poison: OnceLock::new(),
+            awake: AtomicBool::new(false),
+            work_waits: AtomicBool::new(false),
+        }
+    }
+
+    /// The directory; none for an index in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// Lanes of this index.
+    #[must_use]
+    pub fn num_lanes(&self) -> u32 {
+        self.lanes.len() as u32
+    }
+
+    /// The lane, if it was ever written to.
+    #[inline]
+    pub(crate) fn lane(&self, number: usize) -> Option<&Lane> {
+        self.lanes.get(number)?.get().map(Box::as_ref)
+    }
+
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().filter_map(|slot| slot.get().map(Box::as_ref))
+    }
+
+    pub(crate) fn lane_or_new(&self, number: usize) -> &Lane {
+        self.lanes[number].get_or_init(|| {
+            let keeper = Keeper { dir: None, next_number: 1, live_keys: 0 };
+            Box::new(Lane::new(number as u32, keeper, Version::default(), 0))
+        })
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.closed.check()
+    }
+
+    /// Refuses keys that are too long.
+    #[inline]
+    pub(crate) fn fingerprint(&self, key: &[u8]) -> Result<Fingerprint> {
+        if key.len() > MAX_KEY_LEN {
+            return Err(Error::KeyTooLong { len: key.len() });
+        }
+        Ok(self.hasher.fingerprint(key))
+    }
+
+    pub(crate) fn check_id(id: u32) -> Result<()> {
+        if id > MAX_ID { Err(Error::IdOutOfRange { id: id.into() }) } else { Ok(()) }
+    }
+
+    /// Refuses writes from now on: memory may be half-changed. Reads go on.
+    pub fn poison(&self, reason: &str) {
+        self.poison.get_or_init(|| reason.to_owned());
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.closed.check()?;
+        match self.poison.get() {
+            None => Ok(()),
+            Some(reason) => Err(Error::Poisoned { reason: reason.clone() }),
+        }
+    }
+
+    /// Adds an id to a key's set; true if it was not there. May wait for a flush, and does that
+    /// flush itself if nobody else does.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`], [`Error::IdOutOfRange`], [`Error::Closed`], [`Error::Poisoned`],
+    /// and those of the flush.
+    pub fn put(&self, key: &[u8], id: u32) -> Result<bool> {
+        self.change_or_wait(key, id, Op::Put)
+    }
+
+    /// Removes an id from a key's set; true if it was there. Waits and fails as [`Index::put`].
+    ///
+    /// # Errors
+    /// As [`Index::put`].
+    pub fn delete(&self, key: &[u8], id: u32) -> Result<bool> {
+        self.change_or_wait(key, id, Op::Delete)
+    }
+
+    fn change_or_wait(&self, key: &[u8], id: u32, op: Op) -> Result<bool> {
+        loop {
+            match self.attempt(key, id, op, true)? {
+                Attempt::Done(changed) => return Ok(changed),
+                Attempt::Busy => self.make_way(key)?,
+            }
+        }
+    }
+
+    /// Waits until the key's lane takes writes, doing its flush if that is what it takes.
+    pub(crate) fn make_way(&self, key: &[u8]) -> Result<()> {
+        let number = self.slots.lane(self.fingerprint(key)?);
+        self.relieve(number)?;
+        if let Some(lane) = self.lane(number) {
+            drop(lane.gate(true));
+        }
+        Ok(())
+    }
+
+    /// Puts or deletes without waiting for more than a moment.
+    ///
+    /// # Errors
+    /// As [`Index::put`], without those of a flush.
+    pub fn try_change(&self, key: &[u8], id: u32, op: Op) -> Result<Attempt<bool>> {
+        self.attempt(key, id, op, false)
+    }
+
+    fn attempt(&self, key: &[u8], id: u32, op: Op, wait: bool) -> Result<Attempt<bool>> {
+        let fingerprint = self.fingerprint(key)?;
+        Self::check_id(id)?;
+        self.check_writable()?;
+        let lane = self.lane_or_new(self.slots.lane(fingerprint));
+        let Some(gate) = lane.gate(wait) else {
+            return Ok(Attempt::Busy);
+        };
+        // Only now: a lane made while the index closed must not take a change.
+        self.check_open()?;
+        if lane.is_stalled(self.limits) {
+            return Ok(Attempt::Busy);
+        }
+        let applied = lane.apply(&gate, fingerprint, id, op, self.limits)?;
+        self.note(applied);
+        Ok(Attempt::Done(applied.changed))
+    }
+
+    /// Applies a batch in order; the number of pairs that changed. The whole batch is checked
+    /// before anything is applied, and no other writer comes between its changes.
+    ///
+    /// # Errors
+    /// As [`Index::put`].
+    pub fn write(&self, batch: &[(Op, &[u8], u32)]) -> Result<usize> {
+        loop {
+            match self.attempt_batch(batch, true)? {
+                Attempt::Done(changed) => return Ok(changed),
+                Attempt::Busy => {
+                    for number in self.involved(batch)? {
+                        self.relieve(number)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Index::write`], without waiting for more than a moment.
+    ///
+    /// # Errors
+    /// As [`Index::put`], without those of a flush.
+    pub fn try_write(&self, batch: &[(Op, &[u8], u32)]) -> Result<Attempt<usize>> {
+        self.attempt_batch(batch, false)
+    }
+
+    fn attempt_batch(&self, batch: &[(Op, &[u8], u32)], wait: bool) -> Result<Attempt<usize>> {
+        let involved = self.involved(batch)?;
+        self.check_writable()?;
+        // Ascending lanes, so that two batches cannot wait for each other.
+        let mut gates: Vec<(usize, Gate<'_>)> = Vec::with_capacity(involved.len());
+        for number in involved {
+            let lane = self.lane_or_new(number);
+            match lane.gate(wait) {
+                Some(gate) if !lane.is_stalled(self.limits) => gates.push((number, gate)),
+                _ => return Ok(Attempt::Busy),
+            }
+        }
+        self.check_open()?;
+        let mut changed = 0;
+        for &(op, key, id) in batch {
+            let fingerprint = self.hasher.fingerprint(key);
+            let number = self.slots.lane(fingerprint);
+            if let (Some(lane), Ok(at)) =
+                (self.lane(number), gates.binary_search_by_key(&number, |(n, _)| *n))
+            {
+                let applied = lane.apply(&gates[at].1, fingerprint, id, op, self.limits)?;
+                self.note(applied);
+                changed += usize::from(applied.changed);
+            }
+        }
+        Ok(Attempt::Done(changed))
+    }
+
+    /// The lanes of a batch, ascending; checks every key and id on the way.
+    fn involved(&self, batch: &[(Op, &[u8], u32)]) -> Result<Vec<usize>> {
+        let mut lanes = Vec::with_capacity(batch.len());
+        for &(_, key, id) in batch {
+            Self::check_id(id)?;
+            lanes.push(self.slots.lane(self.fingerprint(key)?));
+        }
+        lanes.sort_unstable();
+        lanes.dedup();
+        Ok(lanes)
+    }
+
+    pub(crate) fn upkeep(&self) -> Upkeep<'_> {
+        Upkeep { counters: &self.counters, dictionary: &self.dictionary }
+    }
+
+    pub(crate) fn note(&self, applied: Applied) {
+        if applied.froze {
+            self.work_waits.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The ids of a key, ascending.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`], [`Error::Closed`]; [`Error::Corrupt`] if a segment's entry points
+    /// nowhere.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<IdSet> {
+        let fingerprint = self.fingerprint(key)?;
+        match self.lane(self.slots.lane(fingerprint)) {
+            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| chain.id_set()),
+            None => self.check_open().map(|()| IdSet::Empty),
+        }
+    }
+
+    /// The ids of a key unless there are more than `most` of them.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    #[inline]
+    pub fn get_bounded(&self, key: &[u8], most: usize) -> Result<Option<IdSet>> {
+        let fingerprint = self.fingerprint(key)?;
+        match self.lane(self.slots.lane(fingerprint)) {
+            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| {
+                (chain.cardinality() <= most).then(|| chain.id_set())
+            }),
+            None => self.check_open().map(|()| Some(IdSet::Empty)),
+        }
+    }
+
+    /// Whether the pair is in the index.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    pub fn contains(&self, key: &[u8], id: u32) -> Result<bool> {
+        let fingerprint = self.fingerprint(key)?;
+        match self.lane(self.slots.lane(fingerprint)) {
+            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| chain.contains(id)),
+            None => self.check_open().map(|()| false),
+        }
+    }
+
+    /// Keys with at least one id; exact, and independent of how many there are.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn count(&self) -> Result<u64> {
+        self.check_open()?;
+        Ok(self.lanes().map(Lane::live_keys).sum())
+    }
+
+    /// Flushes (if there is a path), releases files, memory and the lock. Calls under way finish
+    /// or find the index closed. Closing twice is harmless.
+    ///
+    /// # Errors
+    /// The first of the flush; the index is closed all the same, without what was not flushed.
+    pub fn close(&self) -> Result<()> {
+        if self.check_open().is_err() {
+            return Ok(());
+        }
+        let flushed = if self.root.is_some() { self.flush() } else { Ok(()) };
+        if !self.closed.close() {
+            return Ok(());
+        }
+        let mut rest = Ok(());
+        for lane in self.lanes() {
+            if self.root.is_some() && rest.is_ok() && self.poison.get().is_none() {
+                // What was written between the flush and the closing.
+                rest = lane.flush(&self.upkeep());
+            }
+            lane.clear();
+        }
+        self.dictionary.clear();
+        self.lock.lock().take();
+        flushed.and(rest)
+    }
+}

@@ -1,0 +1,70 @@
+//! Walks several layers of a lane as one: what compaction and listing have in common.
+
+use crate::config::Verify;
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::overlay::Overlay;
+use crate::record::{Chain, RecordRef};
+use crate::segment::Segment;
+
+/// A layer to walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layer<'a> {
+    Overlay(&'a Overlay),
+    Segment(&'a Segment),
+}
+
+impl<'a> Layer<'a> {
+    fn get(&self, fingerprint: Fingerprint) -> Result<Option<RecordRef<'a>>> {
+        match self {
+            Layer::Overlay(overlay) => Ok(overlay.get(fingerprint)),
+            Layer::Segment(segment) => segment.get(fingerprint, Verify::Full),
+        }
+    }
+
+    fn contains(&self, fingerprint: Fingerprint) -> bool {
+        match self {
+            Layer::Overlay(overlay) => overlay.get(fingerprint).is_some(),
+            Layer::Segment(segment) => segment.contains(fingerprint),
+        }
+    }
+}
+
+/// Calls `f` once per key with its records, newest first. `layers` are newest first.
+///
+/// Whether a newer layer has a key already is asked of that layer's own hash function, so
+/// nothing is sorted and nothing is held. Keys come in the order the layers store them.
+pub(crate) fn walk<'a>(
+    layers: &[Layer<'a>],
+    mut f: impl FnMut(Fingerprint, &Chain<'a>) -> Result<()>,
+) -> Result<()> {
+    for (i, layer) in layers.iter().enumerate() {
+        let (newer, older) = (&layers[..i], &layers[i + 1..]);
+        let mut visit = |fingerprint: Fingerprint, record: RecordRef<'a>| {
+            if newer.iter().any(|layer| layer.contains(fingerprint)) {
+                return Ok(());
+            }
+            let mut chain = Chain::default();
+            let mut settled = chain.push(record);
+            for layer in older {
+                if settled {
+                    break;
+                }
+                if let Some(record) = layer.get(fingerprint)? {
+                    settled = chain.push(record);
+                }
+            }
+            f(fingerprint, &chain)
+        };
+        match layer {
+            Layer::Overlay(overlay) => overlay.iter().try_for_each(|(k, r)| visit(k, r))?,
+            Layer::Segment(segment) => {
+                for item in segment.iter() {
+                    let (fingerprint, record) = item?;
+                    visit(fingerprint, record)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Bulk loading: pairs are gathered per lane and streamed straight into segments.
+
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::lane::Op;
+
+/// Pairs held in memory before lanes are written out: 64 MiB at 16 bytes a pair.
+const MAX_BUFFERED: usize = 1 << 22;
+
+/// A bulk load under way. Pairs are added to the index when their lane is written out, at the
+/// latest by the last [`Loader::step`].
+#[derive(Debug)]
+pub struct Loader {
+    lanes: Vec<Vec<(Fingerprint, u32)>>,
+    buffered: usize,
+    most: usize,
+    total: u64,
+}
+
+impl Loader {
+    /// A load into `index`.
+    #[must_use]
+    pub fn new(index: &Index) -> Self {
+        Self::with_buffer(index, MAX_BUFFERED)
+    }
+
+    /// As [`Loader::new`], holding at most about `most` pairs (16 bytes each) in memory.
+    #[must_use]
+    pub fn with_buffer(index: &Index, most: usize) -> Self {
+        let lanes = (0..index.num_lanes()).map(|_| Vec::new()).collect();
+        Self { lanes, buffered: 0, most, total: 0 }
+    }
+
+    /// Takes one pair.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`](crate::Error::KeyTooLong),
+    /// [`Error::IdOutOfRange`](crate::Error::IdOutOfRange); the pair is not taken then.
+    #[inline]
+    pub fn add(&mut self, index: &Index, key: &[u8], id: u32) -> Result<()> {
+        Index::check_id(id)?;
+        let fingerprint = index.fingerprint(key)?;
+        self.lanes[index.slots.lane(fingerprint)].push((fingerprint, id));
+        self.buffered += 1;
+        self.total += 1;
+        Ok(())
+    }
+
+    /// Whether more pairs are held than memory is meant for; [`Loader::step`] makes room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.buffered >= self.most
+    }
+
+    /// Pairs taken so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Writes out the fullest lane; false if none holds anything. A bounded piece of work.
+    ///
+    /// # Errors
+    /// Those of a flush. What the lane held is lost from the load then, not from the index.
+    pub fn step(&mut self, index: &Index) -> Result<bool> {
+        let fullest = (0..self.lanes.len()).max_by_key(|&lane| self.lanes[lane].len());
+        let Some(number) = fullest.filter(|&lane| !self.lanes[lane].is_empty()) else {
+            return index.check_writable().map(|()| false);
+        };
+        let pairs = std::mem::take(&mut self.lanes[number]);
+        self.buffered -= pairs.len();
+        index.load_lane(number, pairs)?;
+        Ok(true)
+    }
+}
+
+impl Index {
+    fn load_lane(&self, number: usize, mut pairs: Vec<(Fingerprint, u32)>) -> Result<()> {
+        self.check_writable()?;
+        pairs.sort_unstable();
+        pairs.dedup();
+        let lane = self.lane_or_new(number);
+        let mut known = Vec::new();
+        lane.load_new_keys(&pairs, &mut known, &self.upkeep())?;
+        // Keys that the index has already take the ordinary way.
+        for (fingerprint, id) in known {
+            self.relieve(number)?;
+            if let Some(gate) = lane.gate(true) {
+                self.check_open()?;
+                let applied = lane.apply(&gate, fingerprint, id, Op::Put, self.limits)?;
+                self.note(applied);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Work that is not for callers in a hurry: flush, compaction, listing, reports.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::lane::Lane;
+use crate::stats::{Counters, Memory, Stats};
+
+impl Index {
+    /// True once per burst: the caller tells whoever runs [`Index::work`].
+    #[inline]
+    #[must_use]
+    pub fn claim_wakeup(&self) -> bool {
+        self.work_waits.load(Ordering::SeqCst) && !self.awake.swap(true, Ordering::SeqCst)
+    }
+
+    /// Does one bounded piece of background work, one lane's flush; false if none was left.
+    ///
+    /// # Errors
+    /// Those of the flush; the work is still to be done then.
+    pub fn work(&self) -> Result<bool> {
+        self.check_writable()?;
+        // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
+        self.work_waits.store(false, Ordering::SeqCst);
+        for lane in self.lanes() {
+            if lane.state.read().frozen.is_some() {
+                self.work_waits.store(true, Ordering::SeqCst);
+                return self.flush_full(lane).map(|()| true);
+            }
+        }
+        if self.dictionary.is_wasteful() {
+            self.dictionary.pack();
+        }
+        self.awake.store(false, Ordering::SeqCst);
+        // Frozen between the look and the store: whoever froze it found us awake.
+        Ok(self.claim_wakeup())
+    }
+
+    /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.
+    fn flush_full(&self, lane: &Lane) -> Result<()> {
+        lane.flush_frozen(&self.upkeep())?;
+        if let Some(_gate) = lane.gate(true) {
+            let mut state = lane.state.write();
+            let full = state.active.weight() >= self.limits.flush_weight(state.version.keys);
+            if full && state.frozen.is_none() {
+                Lane::freeze(&mut state);
+                self.work_waits.store(true, Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+
+    /// A writer that found the lane full makes room itself.
+    pub(crate) fn relieve(&self, number: usize) -> Result<()> {
+        match self.lane(number) {
+            Some(lane) if lane.is_stalled(self.limits) => {
+                self.counters.stalls.fetch_add(1, Ordering::Relaxed);
+                self.flush_full(lane)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves everything from overlays to segments; for an index with a path, onto stable storage.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned),
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn flush(&self) -> Result<()> {
+        (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane))
+    }
+
+    /// One lane's part of [`Index::flush`]: a bounded piece of work.
+    ///
+    /// # Errors
+    /// As [`Index::flush`].
+    pub fn flush_lane(&self, lane: u32) -> Result<()> {
+        self.check_writable()?;
+        self.lane(lane as usize).map_or(Ok(()), |lane| lane.flush(&self.upkeep()))
+    }
+
+    /// Brings every lane down to one segment without tombstones.
+    ///
+    /// # Errors
+    /// As [`Index::flush`], and [`Error::Corrupt`](crate::Error::Corrupt) if a segment to be
+    /// merged is damaged.
+    pub fn compact(&self) -> Result<()> {
+        (0..self.num_lanes()).try_for_each(|lane| self.compact_lane(lane))
+    }
+
+    /// One lane's part of [`Index::compact`]: a bounded piece of work.
+    ///
+    /// # Errors
+    /// As [`Index::compact`].
+    pub fn compact_lane(&self, lane: u32) -> Result<()> {
+        self.check_writable()?;
+        self.lane(lane as usize).map_or(Ok(()), |lane| lane.compact(&self.upkeep()))
+    }
+
+    /// Makes everything written so far durable. Without a path there is nothing to do.
+    ///
+    /// # Errors
+    /// As [`Index::flush`].
+    pub fn sync(&self) -> Result<()> {
+        if self.path().is_some() { self.flush() } else { self.check_open() }
+    }
+
+    /// All distinct ids, ascending. Reads the whole index.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    pub fn ids(&self) -> Result<Vec<u32>> {
+        self.check_open()?;
+        let mut all = Vec::new();
+        for lane in self.lanes() {
+            lane.for_each_key(|_, ids| all.extend_from_slice(ids))?;
+            all.sort_unstable();
+            all.dedup();
+        }
+        Ok(all)
+    }
+
+    /// Calls `f` with every live key's fingerprint and ids, in no particular order. Changes made
+    /// meanwhile may or may not be seen.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    pub fn for_each_key(&self, mut f: impl FnMut(Fingerprint, &[u32])) -> Result<()> {
+        self.check_open()?;
+        self.lanes().try_for_each(|lane| lane.for_each_key(&mut f))
+    }
+
+    /// The index's shape and counters.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn stats(&self) -> Result<Stats> {
+        self.check_open()?;
+        let counters = &self.counters;
+        let mut stats = Stats {
+            num_lanes: self.num_lanes().into(),
+            live_keys: self.count()?,
+            flushes: Counters::read(&counters.flushes),
+            merges: Counters::read(&counters.merges),
+            flushed_keys: Counters::read(&counters.flushed_keys),
+            written_keys: Counters::read(&counters.written_keys),
+            written_bytes: Counters::read(&counters.written_bytes),
+            stalls: Counters::read(&counters.stalls),
+            leftovers: Counters::read(&counters.leftovers),
+            ..Stats::default()
+        };
+        for lane in self.lanes() {
+            let state = lane.state.read();
+            stats.total_overlay_entries += state.overlays().map(|o| o.len() as u64).sum::<u64>();
+            stats.lanes_to_flush += u64::from(state.frozen.is_some());
+            let segments = &state.version.segments;
+            stats.total_segments += segments.len() as u64;
+            stats.max_segments_per_lane = stats.max_segments_per_lane.max(segments.len() as u64);
+            for segment in segments {
+                stats.total_segment_entries += segment.keys() as u64;
+                stats.tombstones += segment.tombstones();
+                stats.disk_bytes += u64::from(segment.is_on_disk()) * segment.byte_len() as u64;
+            }
+        }
+        stats.total_entries = stats.total_overlay_entries + stats.total_segment_entries;
+        Ok(stats)
+    }
+
+    /// Native memory by part.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn memory(&self) -> Result<Memory> {
+        self.check_open()?;
+        let slots = self.num_lanes() as usize * size_of::<usize>() * 2;
+        let mut memory = Memory {
+            tables: (size_of::<Self>() + slots) as u64,
+            dictionary: self.dictionary.memory() as u64,
+            ..Memory::default()
+        };
+        for lane in self.lanes() {
+            let state = lane.state.read();
+            memory.tables += size_of::<Lane>() as u64;
+            memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
+            for segment in &state.version.segments {
+                let bytes = segment.byte_len() as u64;
+                if segment.is_on_disk() {
+                    memory.mapped_files += bytes;
+                } else {
+                    memory.anonymous_segments += bytes;
+                }
+            }
+        }
+        Ok(memory)
+    }
+}

@@ -1,0 +1,116 @@
+//! A lane's MANIFEST: which segments are live, newest first. Swapped by rename.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::frame::{self, PayloadWriter};
+use crate::fs;
+use crate::segment::Segment;
+
+const MAGIC: &[u8; 8] = b"LSMI-MAN";
+pub(crate) const FILE_NAME: &str = "MANIFEST";
+
+/// What a lane consists of on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) lane: u32,
+    /// The number the next segment gets; numbers are never used twice.
+    pub(crate) next_number: u64,
+    /// Keys with a non-empty set, all of the lane's flushed changes considered.
+    pub(crate) live_keys: u64,
+    /// Newest first.
+    pub(crate) segments: Vec<ManifestSegment>,
+}
+
+/// One live segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ManifestSegment {
+    pub(crate) number: u64,
+    pub(crate) level: u8,
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
+}
+
+impl ManifestSegment {
+    /// Whether the file is the one that was listed.
+    pub(crate) fn agrees_with(&self, path: &Path, segment: &Segment) -> Result<()> {
+        if (segment.keys() as u64, segment.byte_len() as u64) == (self.keys, self.bytes) {
+            return Ok(());
+        }
+        let what = format!(
+            "{} keys in {} bytes where the manifest has {} in {}",
+            segment.keys(),
+            segment.byte_len(),
+            self.keys,
+            self.bytes
+        );
+        Err(Error::corrupt(path, 24, what))
+    }
+}
+
+impl Manifest {
+    fn encode(&self) -> Vec<u8> {
+        let mut payload = PayloadWriter::default();
+        payload.u32(self.lane).u64(self.next_number).u64(self.live_keys);
+        payload.u32(self.segments.len() as u32);
+        for segment in &self.segments {
+            payload.u64(segment.number).u32(u32::from(segment.level));
+            payload.u64(segment.keys).u64(segment.bytes);
+        }
+        payload.into_frame(MAGIC)
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut payload = frame::open(path, bytes, MAGIC)?;
+        let mut manifest = Self {
+            lane: payload.u32()?,
+            next_number: payload.u64()?,
+            live_keys: payload.u64()?,
+            segments: Vec::new(),
+        };
+        for _ in 0..payload.u32()? {
+            manifest.segments.push(ManifestSegment {
+                number: payload.u64()?,
+                level: payload.u32()? as u8,
+                keys: payload.u64()?,
+                bytes: payload.u64()?,
+            });
+        }
+        payload.finish()?;
+        Ok(manifest)
+    }
+
+    /// Writes the lane's manifest anew, in one step.
+    pub(crate) fn store(&self, lane_dir: &Path) -> Result<()> {
+        fs::replace(&lane_dir.join(FILE_NAME), &self.encode())
+    }
+
+    /// Reads and checks the lane's manifest.
+    pub(crate) fn load(lane_dir: &Path, lane: u32) -> Result<Self> {
+        let path = lane_dir.join(FILE_NAME);
+        let manifest = Self::decode(&path, &frame::read(&path)?)?;
+        if manifest.lane != lane {
+            let what = format!("it is the manifest of lane {}", manifest.lane);
+            return Err(Error::corrupt(&path, 16, what));
+        }
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_survives_a_round_trip() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let segments = vec![
+            ManifestSegment { number: 9, level: 0, keys: 5, bytes: 512 },
+            ManifestSegment { number: 3, level: 2, keys: 100, bytes: 2048 },
+        ];
+        let manifest = Manifest { lane: 7, next_number: 10, live_keys: 99, segments };
+        manifest.store(dir.path()).expect("written");
+        assert_eq!(Manifest::load(dir.path(), 7).expect("sound"), manifest);
+        assert!(matches!(Manifest::load(dir.path(), 8), Err(Error::Corrupt { .. })));
+    }
+}

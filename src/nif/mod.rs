@@ -1,0 +1,83 @@
+//! The NIF: decodes terms, calls the engine, encodes the answer. Nothing else.
+//!
+//! | scheduler | NIFs | why |
+//! |---|---|---|
+//! | normal | `get get_many member count put delete write route_*` | microseconds: memory only, never waiting; what would take longer answers `:busy` or `:large` |
+//! | normal | `new_memory stats memory set_compactor load_begin` | a walk over the lanes at most |
+//! | dirty CPU | `get_dirty get_many_dirty ids load_add route_get_dirty route_targets` | long answers, long lists |
+//! | dirty I/O | `open close flush_lane compact_lane work_step sync verify load_step *_wait` | files, and waiting for them |
+
+mod error;
+mod load;
+mod reads;
+mod routes;
+mod term;
+mod upkeep;
+mod writes;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use parking_lot::RwLock;
+use rustler::{Encoder as _, Env, LocalPid, Resource, Term};
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+
+rustler::init!("Elixir.LsmIndex.Native");
+
+rustler::atoms! {
+    ok, error, nil, busy, large, more, done, put, delete, full, fast, verify,
+    num_lanes, compaction_threshold, hash_key, lsm_index_work,
+}
+
+/// What Elixir holds: the index, and the process to wake when a lane needs work.
+pub(crate) struct IndexResource {
+    index: Index,
+    compactor: RwLock<Option<LocalPid>>,
+}
+
+#[rustler::resource_impl]
+impl Resource for IndexResource {}
+
+impl IndexResource {
+    fn new(index: Index) -> Self {
+        Self { index, compactor: RwLock::new(None) }
+    }
+
+    /// Sends `{:lsm_index_work, reference}` if an overlay was frozen since the last time.
+    #[inline]
+    fn wake_compactor<'a>(&self, env: Env<'a>, reference: Term<'a>) {
+        if self.index.claim_wakeup()
+            && let Some(pid) = &*self.compactor.read()
+        {
+            // A compactor that is gone cannot be woken; its successor asks for work first.
+            let _ = env.send(pid, (lsm_index_work(), reference));
+        }
+    }
+}
+
+/// Runs a call, turning errors and panics into terms. A panic may have left the index
+/// half-changed, so writes are refused from then on.
+fn answer<'a>(
+    env: Env<'a>,
+    resource: &IndexResource,
+    call: impl FnOnce(&Index) -> Result<Term<'a>>,
+) -> Term<'a> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| call(&resource.index))).unwrap_or_else(|_| {
+        let reason = "a call panicked".to_owned();
+        resource.index.poison(&reason);
+        Err(Error::Poisoned { reason })
+    });
+    outcome.unwrap_or_else(|e| error::encode(env, &e))
+}
+
+/// As [`answer`], for calls that have no index yet.
+fn answer_without_index<'a>(env: Env<'a>, call: impl FnOnce() -> Result<Term<'a>>) -> Term<'a> {
+    let outcome = catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(Error::Poisoned { reason: "a call panicked".to_owned() }));
+    outcome.unwrap_or_else(|e| error::encode(env, &e))
+}
+
+fn ok_term(env: Env<'_>) -> Term<'_> {
+    ok().encode(env)
+}

@@ -1,0 +1,82 @@
+//! Look-ups.
+
+use rustler::{Encoder as _, Env, Term};
+
+use super::{IndexResource, answer, large, term};
+
+/// Ids that a normal scheduler may put into one answer.
+const MOST_IDS: usize = 4096;
+/// Keys that a normal scheduler may look up in one call.
+const MOST_KEYS: usize = 1024;
+/// Keys that take about one timeslice (1 ms) to look up.
+const KEYS_PER_TIMESLICE: usize = 3000;
+
+#[rustler::nif]
+fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
+    let key = match term::key(key) {
+        Ok(key) => key,
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| {
+        let ids = index.get_bounded(key, MOST_IDS)?;
+        Ok(ids.map_or_else(|| large().encode(env), |ids| term::ids(env, &ids)))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
+    let key = match term::key(key) {
+        Ok(key) => key,
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| Ok(term::ids(env, &index.get(key)?)))
+}
+
+#[rustler::nif]
+fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
+    if keys.list_length().is_ok_and(|len| len > MOST_KEYS) {
+        return large().encode(env);
+    }
+    lists(env, resource, keys, 4 * MOST_IDS)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn get_many_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
+    lists(env, resource, keys, usize::MAX)
+}
+
+fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>, most: usize) -> Term<'a> {
+    let keys = match term::keys(keys) {
+        Ok(keys) => keys,
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| {
+        let mut lists = vec![Term::list_new_empty(env); keys.len()];
+        let all = index.get_many_bounded(&keys, most, |place, ids| {
+            lists[place] = term::ids(env, &ids);
+        })?;
+        let percent = (keys.len() * 100 / KEYS_PER_TIMESLICE).clamp(1, 100);
+        rustler::schedule::consume_timeslice(env, percent as i32);
+        Ok(if all { lists.encode(env) } else { large().encode(env) })
+    })
+}
+
+#[rustler::nif]
+fn member<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>, id: Term<'a>) -> Term<'a> {
+    match (term::key(key), term::id(id)) {
+        (Ok(key), Ok(id)) => {
+            answer(env, resource, |index| Ok(index.contains(key, id)?.encode(env)))
+        }
+        (Err(fault), _) | (_, Err(fault)) => fault,
+    }
+}
+
+#[rustler::nif]
+fn count<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| Ok(index.count()?.encode(env)))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ids<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| Ok(index.ids()?.encode(env)))
+}

@@ -1,0 +1,109 @@
+//! Keys that lead to terms.
+
+use rustler::{Encoder as _, Env, Term};
+
+use super::writes::with_wakeup;
+use super::{IndexResource, answer, large, term};
+use crate::index::{Attempt, Index};
+use crate::lane::Op;
+use crate::routes::Target;
+
+/// Targets that a normal scheduler may decode into one answer.
+const MOST_TARGETS: usize = 512;
+
+#[rustler::nif]
+fn route_put<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, target: Term<'a>) -> Term<'a> {
+    change(env, reference, key, target, Op::Put, false)
+}
+
+#[rustler::nif]
+fn route_delete<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+) -> Term<'a> {
+    change(env, reference, key, target, Op::Delete, false)
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn route_put_wait<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+) -> Term<'a> {
+    change(env, reference, key, target, Op::Put, true)
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn route_delete_wait<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+) -> Term<'a> {
+    change(env, reference, key, target, Op::Delete, true)
+}
+
+fn change<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+    op: Op,
+    wait: bool,
+) -> Term<'a> {
+    let (key, target) = match (term::key(key), term::target(target)) {
+        (Ok(key), Ok(target)) => (key, target),
+        (Err(fault), _) | (_, Err(fault)) => return fault,
+    };
+    with_wakeup(env, reference, |index| {
+        if wait {
+            index.route(key, target, op).map(Attempt::Done)
+        } else {
+            index.try_route(key, target, op)
+        }
+    })
+}
+
+#[rustler::nif]
+fn route_get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
+    targets_of(env, resource, key, MOST_TARGETS)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn route_get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
+    targets_of(env, resource, key, usize::MAX)
+}
+
+fn targets_of<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    key: Term<'a>,
+    most: usize,
+) -> Term<'a> {
+    let key = match term::key(key) {
+        Ok(key) => key,
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| {
+        let ids = index.get_bounded(key, most)?;
+        Ok(ids.map_or_else(|| large().encode(env), |ids| targets(env, index, ids.as_slice())))
+    })
+}
+
+/// All distinct targets of the index.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn route_targets<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| Ok(targets(env, index, &index.ids()?)))
+}
+
+fn targets<'a>(env: Env<'a>, index: &Index, ids: &[u32]) -> Term<'a> {
+    let mut terms = Vec::with_capacity(ids.len());
+    index.resolve(ids, |target| match target {
+        Target::Id(id) => terms.push(id.encode(env)),
+        Target::Term(bytes) => terms.extend(term::decode_external(env, bytes)),
+    });
+    terms.encode(env)
+}

@@ -1,0 +1,139 @@
+//! Terms to engine values and back. Keys are read where they lie.
+
+use rustler::types::list::ListIterator;
+use rustler::{Atom, Binary, Encoder as _, Env, Term};
+
+use super::error::invalid_argument;
+use crate::config::{Config, Verify};
+use crate::dictionary::TERM_ID_FLAG;
+use crate::error::Error;
+use crate::hash::HashKey;
+use crate::lane::Op;
+use crate::record::IdSet;
+use crate::routes::Target;
+
+/// A decoded argument, or the error term to answer with.
+pub(super) type Decoded<'a, T> = Result<T, Term<'a>>;
+
+pub(super) fn key<'a>(term: Term<'a>) -> Decoded<'a, &'a [u8]> {
+    match Binary::from_term(term) {
+        Ok(binary) => Ok(binary.as_slice()),
+        Err(_) => Err(invalid_argument(term.get_env(), "the key is not a binary")),
+    }
+}
+
+pub(super) fn id(term: Term<'_>) -> Decoded<'_, u32> {
+    let env = term.get_env();
+    match term.decode::<u64>() {
+        Ok(id) if id <= crate::MAX_ID.into() => Ok(id as u32),
+        Ok(id) => Err(super::error::encode(env, &Error::IdOutOfRange { id })),
+        Err(_) => Err(invalid_argument(env, "the id is not an integer within 0..2_147_483_647")),
+    }
+}
+
+/// A proper list, and its length.
+pub(super) fn list<'a>(term: Term<'a>, what: &str) -> Decoded<'a, (ListIterator<'a>, usize)> {
+    // The length is asked first: iterating an improper list panics.
+    match (term.list_length(), term.decode::<ListIterator<'a>>()) {
+        (Ok(len), Ok(items)) => Ok((items, len)),
+        _ => Err(invalid_argument(term.get_env(), what)),
+    }
+}
+
+pub(super) fn keys(term: Term<'_>) -> Decoded<'_, Vec<&[u8]>> {
+    let (items, len) = list(term, "the keys are not a list")?;
+    let mut keys = Vec::with_capacity(len);
+    for item in items {
+        keys.push(key(item)?);
+    }
+    Ok(keys)
+}
+
+/// `[{:put | :delete, key, id}]`
+pub(super) fn batch(term: Term<'_>) -> Decoded<'_, Vec<(Op, &[u8], u32)>> {
+    let (items, len) = list(term, "the batch is not a list")?;
+    let mut batch = Vec::with_capacity(len);
+    for item in items {
+        let Ok((op, key_term, id_term)) = item.decode::<(Atom, Term<'_>, Term<'_>)>() else {
+            return Err(not_a_change(item));
+        };
+        let op = match op {
+            op if op == super::put() => Op::Put,
+            op if op == super::delete() => Op::Delete,
+            _ => return Err(not_a_change(item)),
+        };
+        batch.push((op, key(key_term)?, id(id_term)?));
+    }
+    Ok(batch)
+}
+
+fn not_a_change(item: Term<'_>) -> Term<'_> {
+    let what = format!("{item:?} is neither {{:put, key, id}} nor {{:delete, key, id}}");
+    invalid_argument(item.get_env(), &what)
+}
+
+/// A small integer stands for itself, a binary is a term in external format.
+pub(super) fn target<'a>(term: Term<'a>) -> Decoded<'a, Target<'a>> {
+    if let Ok(binary) = Binary::from_term(term) {
+        return Ok(Target::Term(binary.as_slice()));
+    }
+    match term.decode::<u32>() {
+        Ok(id) if id < TERM_ID_FLAG => Ok(Target::Id(id)),
+        _ => Err(invalid_argument(
+            term.get_env(),
+            "the target is neither a binary nor an integer below 2^30",
+        )),
+    }
+}
+
+pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
+    let env = term.get_env();
+    let get = |name: Atom| {
+        let value = term.map_get(name.to_term(env)).ok();
+        value.filter(|value| *value != super::nil().encode(env))
+    };
+    let integer = |name: Atom, what: &str| match get(name).map(|value| value.decode::<u32>()) {
+        None => Ok(None),
+        Some(Ok(value)) => Ok(Some(value)),
+        Some(Err(_)) => Err(invalid_argument(env, what)),
+    };
+    let verify = match get(super::verify()).map(|value| value.decode::<Atom>()) {
+        None => Verify::Full,
+        Some(Ok(atom)) if atom == super::full() => Verify::Full,
+        Some(Ok(atom)) if atom == super::fast() => Verify::Fast,
+        Some(_) => return Err(invalid_argument(env, "verify is neither :full nor :fast")),
+    };
+    let hash_key = match get(super::hash_key()).map(Binary::from_term) {
+        None => None,
+        Some(Ok(binary)) => match <[u8; 16]>::try_from(binary.as_slice()) {
+            Ok(bytes) => Some(HashKey(bytes)),
+            Err(_) => return Err(invalid_argument(env, "hash_key is not 16 bytes long")),
+        },
+        Some(Err(_)) => return Err(invalid_argument(env, "hash_key is not a binary")),
+    };
+    Ok(Config {
+        num_lanes: integer(super::num_lanes(), "num_lanes is not a small integer")?,
+        compaction_threshold: integer(
+            super::compaction_threshold(),
+            "compaction_threshold is not a small integer",
+        )?,
+        verify,
+        hash_key,
+    })
+}
+
+#[inline]
+pub(super) fn ids<'a>(env: Env<'a>, ids: &IdSet) -> Term<'a> {
+    ids.as_slice().encode(env)
+}
+
+/// A stored term, from the external format; `None` if the bytes are none.
+#[expect(unsafe_code, reason = "the safe variant refuses atoms this VM has not seen yet")]
+pub(super) fn decode_external<'a>(env: Env<'a>, bytes: &[u8]) -> Option<Term<'a>> {
+    // SAFETY:
+    // 1. The VM checks the bytes as it decodes; malformed ones give `None`, not a fault.
+    // 2. What makes the call unsafe is that terms may name new atoms, which are never freed.
+    //    These bytes were made by `term_to_binary` in this application, and are checksummed on
+    //    disk. After a restart their atoms may well be new; refusing them would lose routes.
+    unsafe { env.binary_to_term_trusted(bytes) }.map(|(term, _)| term)
+}

@@ -1,0 +1,226 @@
+//! The bytes of a segment: a header of 128 bytes, then sections on 64-byte boundaries.
+//! `docs/format.md` holds the same table for readers; a golden-file test holds both.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::mph::MphParams;
+use crate::error::{Error, Result};
+use crate::frame::{FORMAT_VERSION, check_version};
+
+pub(crate) const MAGIC: &[u8; 8] = b"LSMI-SEG";
+pub(crate) const HEADER_LEN: usize = 128;
+const ALIGN: u64 = 64;
+
+const VERSION_AT: usize = 8;
+const LANE_AT: usize = 12;
+const NUMBER_AT: usize = 16;
+const KEYS_AT: usize = 24;
+const BUCKETS_AT: usize = 32;
+const SLOTS_AT: usize = 40;
+const SEED_AT: usize = 48;
+const MULTIPLIER_AT: usize = 56;
+const POSTINGS_AT: usize = 64;
+const TOMBSTONES_AT: usize = 72;
+const DELTAS_AT: usize = 80;
+const CHECKSUMS_AT: usize = 88;
+const CHECKSUM_AT: usize = 124;
+
+/// The sections in file order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Pilots,
+    Remap,
+    Signatures,
+    Entries,
+    Cold,
+    Postings,
+}
+
+impl Section {
+    pub(crate) const ALL: [Section; 6] = [
+        Section::Pilots,
+        Section::Remap,
+        Section::Signatures,
+        Section::Entries,
+        Section::Cold,
+        Section::Postings,
+    ];
+}
+
+/// What the header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) lane: u32,
+    pub(crate) number: u64,
+    pub(crate) mph: MphParams,
+    /// Length of the postings in units of 4 bytes.
+    pub(crate) postings_words: u64,
+    pub(crate) tombstones: u64,
+    pub(crate) deltas: u64,
+    /// CRC32 per section, padding included.
+    pub(crate) checksums: [u32; 6],
+}
+
+/// Where the sections lie; a function of the header's counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    starts: [u64; 7],
+    lengths: [u64; 6],
+}
+
+impl Layout {
+    pub(crate) fn new(mph: &MphParams, postings_words: u64) -> Self {
+        let lengths = [
+            mph.buckets,
+            mph.remap_len() * 4,
+            mph.keys,
+            mph.keys * 8,
+            mph.keys * 3,
+            postings_words * 4,
+        ];
+        let mut starts = [HEADER_LEN as u64; 7];
+        for (i, length) in lengths.iter().enumerate() {
+            starts[i + 1] = (starts[i] + length).next_multiple_of(ALIGN);
+        }
+        Self { starts, lengths }
+    }
+
+    /// The section's bytes.
+    pub(crate) fn range(&self, section: Section) -> Range<usize> {
+        let start = self.starts[section as usize] as usize;
+        start..start + self.lengths[section as usize] as usize
+    }
+
+    /// The section's bytes and the padding behind it: what its checksum covers.
+    pub(crate) fn padded(&self, section: Section) -> Range<usize> {
+        self.starts[section as usize] as usize..self.starts[section as usize + 1] as usize
+    }
+
+    pub(crate) fn file_len(&self) -> u64 {
+        self.starts[6]
+    }
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        out[..8].copy_from_slice(MAGIC);
+        out[VERSION_AT..][..4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[LANE_AT..][..4].copy_from_slice(&self.lane.to_le_bytes());
+        for (at, value) in [
+            (NUMBER_AT, self.number),
+            (KEYS_AT, self.mph.keys),
+            (BUCKETS_AT, self.mph.buckets),
+            (SLOTS_AT, self.mph.slots),
+            (SEED_AT, self.mph.seed),
+            (MULTIPLIER_AT, self.mph.multiplier),
+            (POSTINGS_AT, self.postings_words),
+            (TOMBSTONES_AT, self.tombstones),
+            (DELTAS_AT, self.deltas),
+        ] {
+            out[at..][..8].copy_from_slice(&value.to_le_bytes());
+        }
+        for (i, crc) in self.checksums.iter().enumerate() {
+            out[CHECKSUMS_AT + 4 * i..][..4].copy_from_slice(&crc.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&out[..CHECKSUM_AT]);
+        out[CHECKSUM_AT..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Checks everything the header alone can tell, and that the file has the length it implies.
+    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Self, Layout)> {
+        let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
+            return Err(Error::corrupt(path, bytes.len(), "the file ends within its header"));
+        };
+        if &header[..8] != MAGIC {
+            return Err(Error::corrupt(path, 0, "not a segment (wrong magic)"));
+        }
+        check_version(path, u32_at(header, VERSION_AT))?;
+        if crc32fast::hash(&header[..CHECKSUM_AT]) != u32_at(header, CHECKSUM_AT) {
+            return Err(Error::corrupt(path, CHECKSUM_AT, "the header's checksum does not match"));
+        }
+        let decoded = Self {
+            lane: u32_at(header, LANE_AT),
+            number: u64_at(header, NUMBER_AT),
+            mph: MphParams {
+                keys: u64_at(header, KEYS_AT),
+                buckets: u64_at(header, BUCKETS_AT),
+                slots: u64_at(header, SLOTS_AT),
+                seed: u64_at(header, SEED_AT),
+                multiplier: u64_at(header, MULTIPLIER_AT),
+            },
+            postings_words: u64_at(header, POSTINGS_AT),
+            tombstones: u64_at(header, TOMBSTONES_AT),
+            deltas: u64_at(header, DELTAS_AT),
+            checksums: std::array::from_fn(|i| u32_at(header, CHECKSUMS_AT + 4 * i)),
+        };
+        if !decoded.mph.plausible() || decoded.postings_words > u64::from(u32::MAX) {
+            return Err(Error::corrupt(path, KEYS_AT, "the header's counts contradict each other"));
+        }
+        let layout = Layout::new(&decoded.mph, decoded.postings_words);
+        if layout.file_len() != bytes.len() as u64 {
+            let what = format!("{} bytes where {} belong", bytes.len(), layout.file_len());
+            return Err(Error::corrupt(path, bytes.len(), what));
+        }
+        Ok((decoded, layout))
+    }
+}
+
+fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
+    u64::from(u32_at(header, at)) | (u64::from(u32_at(header, at + 4)) << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let mph = MphParams { keys: 100, buckets: 37, slots: 101, seed: 5, multiplier: 1 };
+        let checksums = [1, 2, 3, 4, 5, 6];
+        Header { lane: 3, number: 9, mph, postings_words: 10, tombstones: 1, deltas: 2, checksums }
+    }
+
+    #[test]
+    fn the_header_survives_a_round_trip() {
+        let header = header();
+        let layout = Layout::new(&header.mph, header.postings_words);
+        let mut file = header.encode().to_vec();
+        file.resize(layout.file_len() as usize, 0);
+        assert_eq!(Header::decode(Path::new("x"), &file).expect("sound"), (header, layout));
+    }
+
+    #[test]
+    fn sections_are_aligned_and_apart() {
+        let header = header();
+        let layout = Layout::new(&header.mph, header.postings_words);
+        let mut end = HEADER_LEN;
+        for section in Section::ALL {
+            let padded = layout.padded(section);
+            assert_eq!(padded.start, end);
+            assert_eq!(padded.start % 64, 0);
+            assert!(layout.range(section).end <= padded.end);
+            end = padded.end;
+        }
+        assert_eq!(end as u64, layout.file_len());
+    }
+
+    #[test]
+    fn absurd_counts_are_refused_before_arithmetic() {
+        for keys in [0, 1 << 32, 1 << 63, u64::MAX] {
+            let mut header = header();
+            header.mph.keys = keys;
+            let mut file = header.encode().to_vec();
+            file.resize(4096, 0);
+            assert!(matches!(Header::decode(Path::new("x"), &file), Err(Error::Corrupt { .. })));
+        }
+        let mut header = header();
+        header.postings_words = 1 << 62;
+        assert!(Header::decode(Path::new("x"), &header.encode()).is_err());
+    }
+}

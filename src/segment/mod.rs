@@ -1,0 +1,13 @@
+//! Immutable tables: a minimal perfect hash over the keys of one flush or compaction, with
+//! signatures, entries, cold fingerprint bits and id lists beside it.
+
+mod format;
+mod mph;
+mod reader;
+mod writer;
+
+pub(crate) use reader::{Probe, Segment};
+pub(crate) use writer::SegmentWriter;
+
+#[cfg(test)]
+mod tests;

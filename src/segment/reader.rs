@@ -1,0 +1,283 @@
+//! Answers from a segment's bytes. Nothing read from them is trusted as an index unchecked.
+
+use std::path::{Path, PathBuf};
+
+use prefetch_index::prefetch_index;
+
+use super::format::{Header, Layout, Section};
+use super::mph::Mph;
+use super::writer::DELTA_FLAG;
+use crate::config::Verify;
+use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
+use crate::mmap::{ANONYMOUS, MappedBytes};
+use crate::record::{Ids, RecordRef};
+use crate::word::{Unpacked, Word};
+
+/// An open segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    bytes: MappedBytes,
+    path: Option<PathBuf>,
+    header: Header,
+    layout: Layout,
+    mph: Mph,
+}
+
+/// A look-up under way, between prefetches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    fingerprint: Fingerprint,
+    /// Bucket, then position.
+    at: usize,
+}
+
+impl Segment {
+    /// Opens a segment file: header, length and the hash function's checksums are checked, the
+    /// other sections only by [`Segment::check`].
+    pub(crate) fn open(path: &Path, lane: u32, number: u64) -> Result<Self> {
+        let segment = Self::new(MappedBytes::open(path)?, Some(path.to_path_buf()))?;
+        let found = (segment.header.lane, segment.header.number);
+        if found != (lane, number) {
+            let what = format!("it is segment {} of lane {}", found.1, found.0);
+            return Err(Error::corrupt(path, 12, what));
+        }
+        segment.check_section(Section::Pilots)?;
+        segment.check_section(Section::Remap)?;
+        Ok(segment)
+    }
+
+    /// Takes over what a writer laid out in memory.
+    pub(crate) fn new(bytes: MappedBytes, path: Option<PathBuf>) -> Result<Self> {
+        let place = path.as_deref().unwrap_or(Path::new(ANONYMOUS));
+        let (header, layout) = Header::decode(place, &bytes)?;
+        let mph = Mph::new(header.mph);
+        Ok(Self { bytes, path, header, layout, mph })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(ANONYMOUS))
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.header.mph.keys as usize
+    }
+
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.bytes.is_on_disk()
+    }
+
+    pub(crate) fn tombstones(&self) -> u64 {
+        self.header.tombstones
+    }
+
+    /// Whether every record is a whole, non-empty set, as at the bottom.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.header.tombstones == 0 && self.header.deltas == 0
+    }
+
+    fn section(&self, section: Section) -> &[u8] {
+        &self.bytes[self.layout.range(section)]
+    }
+
+    /// The key's record. With [`Verify::Fast`] an absent key passes for a present one with
+    /// probability 2^-40 per segment.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        fingerprint: Fingerprint,
+        verify: Verify,
+    ) -> Result<Option<RecordRef<'_>>> {
+        let pilots = self.section(Section::Pilots);
+        let remap = self.section(Section::Remap);
+        let Some(position) = self.mph.position(fingerprint, pilots, remap) else {
+            return Ok(None);
+        };
+        match self.matching_word(fingerprint, position, verify) {
+            Some(word) => self.expand(word).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the segment has a record of the key.
+    pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
+        let pilots = self.section(Section::Pilots);
+        let remap = self.section(Section::Remap);
+        self.mph
+            .position(fingerprint, pilots, remap)
+            .is_some_and(|at| self.matching_word(fingerprint, at, Verify::Full).is_some())
+    }
+
+    #[inline]
+    fn matching_word(
+        &self,
+        fingerprint: Fingerprint,
+        position: usize,
+        verify: Verify,
+    ) -> Option<Word> {
+        if *self.section(Section::Signatures).get(position)? != fingerprint.signature() {
+            return None;
+        }
+        let (entries, _) = self.section(Section::Entries).as_chunks::<8>();
+        let entry = u64::from_le_bytes(*entries.get(position)?);
+        if entry as u32 != fingerprint.entry_bits() {
+            return None;
+        }
+        if verify == Verify::Full && self.cold_bits(position)? != fingerprint.cold_bits() {
+            return None;
+        }
+        Some(Word((entry >> 32) as u32))
+    }
+
+    #[inline]
+    fn cold_bits(&self, position: usize) -> Option<u32> {
+        let (cold, _) = self.section(Section::Cold).as_chunks::<3>();
+        let [a, b, c] = *cold.get(position)?;
+        Some(u32::from_le_bytes([a, b, c, 0]))
+    }
+
+    /// First stage of a staged look-up: finds the bucket and asks for its pilot's cache line.
+    #[inline]
+    pub(crate) fn locate(&self, fingerprint: Fingerprint) -> Probe {
+        let bucket = self.mph.bucket(fingerprint);
+        prefetch_index(self.section(Section::Pilots), bucket);
+        Probe { fingerprint, at: bucket }
+    }
+
+    /// Second stage: finds the position and asks for the lines that will be compared.
+    #[inline]
+    pub(crate) fn approach(&self, probe: &mut Probe) {
+        let pilot = self.section(Section::Pilots).get(probe.at).copied().unwrap_or_default();
+        let slot = self.mph.slot(probe.fingerprint, pilot);
+        let remap = self.section(Section::Remap);
+        probe.at = self.mph.remapped(slot, remap).unwrap_or(usize::MAX);
+        prefetch_index(self.section(Section::Signatures), probe.at);
+    }
+
+    /// Third stage: drops the probe unless the signature matches, else asks for the entry.
+    #[inline]
+    pub(crate) fn sign(&self, probe: &Probe, verify: Verify) -> bool {
+        let signature = self.section(Section::Signatures).get(probe.at);
+        let matches = signature == Some(&probe.fingerprint.signature());
+        if matches {
+            prefetch_index(self.section(Section::Entries).as_chunks::<8>().0, probe.at);
+            if verify == Verify::Full {
+                prefetch_index(self.section(Section::Cold).as_chunks::<3>().0, probe.at);
+            }
+        }
+        matches
+    }
+
+    /// Last stage: the record, as [`Segment::get`] gives it.
+    #[inline]
+    pub(crate) fn finish(&self, probe: &Probe, verify: Verify) -> Result<Option<RecordRef<'_>>> {
+        match self.matching_word(probe.fingerprint, probe.at, verify) {
+            Some(word) => self.expand(word).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn expand(&self, word: Word) -> Result<RecordRef<'_>> {
+        match word.unpack() {
+            Unpacked::Id(id) => Ok(RecordRef::Complete(Ids::One(id))),
+            Unpacked::Tombstone => Ok(RecordRef::Tombstone),
+            Unpacked::Offset(offset) => self.posting(offset as usize).ok_or_else(|| {
+                let at = self.layout.range(Section::Postings).start + offset as usize * 4;
+                Error::corrupt(self.path(), at, "an entry points at no posting list")
+            }),
+        }
+    }
+
+    fn posting(&self, offset: usize) -> Option<RecordRef<'_>> {
+        let (words, _) = self.section(Section::Postings).as_chunks::<4>();
+        let words = words.get(offset..)?;
+        let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
+        let first = word(0)?;
+        if first & DELTA_FLAG == 0 {
+            let ids = words.get(1..1 + first as usize)?;
+            return (!ids.is_empty()).then_some(RecordRef::Complete(Ids::Stored(ids)));
+        }
+        let adds = (first & !DELTA_FLAG) as usize;
+        let removes = word(1)? as usize;
+        let lists = words.get(3..3 + adds + removes)?;
+        Some(RecordRef::Delta {
+            adds: Ids::Stored(&lists[..adds]),
+            removes: Ids::Stored(&lists[adds..]),
+            len: word(2)?,
+        })
+    }
+
+    /// The fingerprint and record at each position.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Fingerprint, RecordRef<'_>)>> {
+        let (entries, _) = self.section(Section::Entries).as_chunks::<8>();
+        let (cold, _) = self.section(Section::Cold).as_chunks::<3>();
+        let signatures = self.section(Section::Signatures);
+        entries.iter().zip(cold).zip(signatures).map(|((entry, &[a, b, c]), &signature)| {
+            let entry = u64::from_le_bytes(*entry);
+            let cold = u32::from_le_bytes([a, b, c, 0]);
+            let fingerprint = Fingerprint::from_parts(signature, entry as u32, cold);
+            Ok((fingerprint, self.expand(Word((entry >> 32) as u32))?))
+        })
+    }
+
+    fn check_section(&self, section: Section) -> Result<()> {
+        let range = self.layout.padded(section);
+        let start = range.start;
+        if crc32fast::hash(&self.bytes[range]) == self.header.checksums[section as usize] {
+            return Ok(());
+        }
+        let what = format!("the checksum of its {section:?} section does not match");
+        Err(Error::corrupt(self.path(), start, what))
+    }
+
+    /// Checks every byte against its checksum.
+    pub(crate) fn check(&self) -> Result<()> {
+        Section::ALL.into_iter().try_for_each(|section| self.check_section(section))
+    }
+
+    /// Beyond checksums: every entry sits where the hash function sends its fingerprint, every
+    /// list is ascending, and the counts of the header are right.
+    pub(crate) fn check_structure(&self) -> Result<()> {
+        let fault = |what: &str| Error::corrupt(self.path(), 0, what);
+        let pilots = self.section(Section::Pilots);
+        let remap = self.section(Section::Remap);
+        let (mut tombstones, mut deltas) = (0, 0);
+        for (position, item) in self.iter().enumerate() {
+            let (fingerprint, record) = item?;
+            if self.mph.position(fingerprint, pilots, remap) != Some(position) {
+                return Err(fault("an entry is not where its fingerprint leads"));
+            }
+            let sound = match record {
+                RecordRef::Tombstone => {
+                    tombstones += 1;
+                    true
+                }
+                RecordRef::Complete(ids) => ascending(ids),
+                RecordRef::Delta { adds, removes, .. } => {
+                    deltas += 1;
+                    ascending(adds) && ascending(removes)
+                }
+            };
+            if !sound {
+                return Err(fault("a list of ids is not ascending"));
+            }
+        }
+        if (tombstones, deltas) != (self.header.tombstones, self.header.deltas) {
+            return Err(fault("the header miscounts tombstones or deltas"));
+        }
+        Ok(())
+    }
+}
+
+fn ascending(ids: Ids<'_>) -> bool {
+    ids.iter().zip(ids.iter().skip(1)).all(|(a, b)| a < b)
+        && ids.iter().all(|id| id <= crate::MAX_ID)
+}

@@ -1,0 +1,88 @@
+//! Counters, and what `stats` and `memory` report.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counted since open.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) flushes: AtomicU64,
+    pub(crate) merges: AtomicU64,
+    /// Keys taken from overlays into segments.
+    pub(crate) flushed_keys: AtomicU64,
+    /// Keys written into segments, those of merges included.
+    pub(crate) written_keys: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    /// Writers that had to wait for a flush.
+    pub(crate) stalls: AtomicU64,
+    /// Replaced files that could not be removed.
+    pub(crate) leftovers: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+/// A snapshot of an index's shape and counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Lanes of the index.
+    pub num_lanes: u64,
+    /// Keys with at least one id, exact.
+    pub live_keys: u64,
+    /// Entries of overlays (frozen ones included), tombstones too.
+    pub total_overlay_entries: u64,
+    /// Entries of segments, tombstones and shadowed ones too.
+    pub total_segment_entries: u64,
+    /// Both together.
+    pub total_entries: u64,
+    /// Live segments.
+    pub total_segments: u64,
+    /// Most segments in one lane; never above 4.
+    pub max_segments_per_lane: u64,
+    /// Tombstones in segments.
+    pub tombstones: u64,
+    /// Lanes whose overlay waits for its flush.
+    pub lanes_to_flush: u64,
+    /// Bytes of segment files on disk.
+    pub disk_bytes: u64,
+    /// Overlays flushed since open.
+    pub flushes: u64,
+    /// Flushes and compactions that merged segments, since open.
+    pub merges: u64,
+    /// Keys flushed from overlays since open.
+    pub flushed_keys: u64,
+    /// Keys written to segments since open; over `flushed_keys`, the write amplification.
+    pub written_keys: u64,
+    /// Bytes of segments written since open.
+    pub written_bytes: u64,
+    /// Writers that waited for a flush since open.
+    pub stalls: u64,
+    /// Replaced files that could not be removed (the next open removes them).
+    pub leftovers: u64,
+}
+
+/// Native memory by part, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Overlays, frozen ones included.
+    pub overlays: u64,
+    /// Segment files mapped into memory: page cache, shared and reclaimable.
+    pub mapped_files: u64,
+    /// Segments of an index without a path.
+    pub anonymous_segments: u64,
+    /// Lanes, their locks and lists.
+    pub tables: u64,
+    /// The dictionary of terms.
+    pub dictionary: u64,
+}
+
+impl Memory {
+    /// All parts together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { overlays, mapped_files, anonymous_segments, tables, dictionary } = *self;
+        overlays + mapped_files + anonymous_segments + tables + dictionary
+    }
+}
