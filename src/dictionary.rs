@@ -1,21 +1,22 @@
 //! Terms (bytes) to ids and back, for callers whose ids are not small numbers.
 //!
-//! A term lives as long as a key leads to it. Its id is not given to another term while the
-//! index is open, so that a reader who has just looked up ids never resolves one to a stranger;
-//! the next open hands freed ids out again.
+//! A term lives as long as a key leads to it. Then its id can go to another: at once in memory,
+//! as readers hold the dictionary from the look-up of ids to their terms; on disk only when no
+//! segment leads to it any more, that is after a whole flush, or an open.
 //!
 //! On disk it is a log of terms, appended and synced before any segment that leads to them is
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::hash::KeyHasher;
-use crate::term_log::TermLog;
+use crate::record::IdSet;
+use crate::term_log::{Extent, TermLog};
 
 /// Ids with this bit are the dictionary's, the ones below are the caller's own.
 pub const TERM_ID_FLAG: u32 = 1 << 30;
@@ -28,6 +29,8 @@ pub(crate) struct Dictionary {
     terms: RwLock<Terms>,
     hasher: KeyHasher,
     log: Option<Mutex<TermLog>>,
+    /// Set with the first term, for good.
+    in_use: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,10 +41,13 @@ struct Terms {
     /// Lengths and bytes of the terms, one after the other.
     arena: Vec<u8>,
     garbage: usize,
-    /// Places that may be used again: those free since open.
-    free: VecDeque<u32>,
-    /// Interned since the log was written last.
-    unwritten: Vec<u32>,
+    /// Places that may be used again.
+    free: Vec<u32>,
+    /// Places of forgotten terms that keys on disk may still lead to.
+    freed: Vec<u32>,
+    /// Records for the log of what was interned since it was written last. A term forgotten
+    /// meanwhile is in it all the same: a frozen overlay may still lead to it.
+    unwritten: Vec<u8>,
 }
 
 /// Where a term lies, and how many keys lead to it. A free place has no start.
@@ -72,7 +78,7 @@ impl Terms {
     }
 
     fn insert(&mut self, hasher: &KeyHasher, term: &[u8]) -> Result<u32> {
-        let place = match self.free.pop_front() {
+        let place = match self.free.pop() {
             Some(place) => place,
             None => u32::try_from(self.entries.len())
                 .ok()
@@ -150,7 +156,7 @@ pub(crate) enum Routed<T> {
 impl Dictionary {
     /// A dictionary without a file.
     pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
-        Self { terms: RwLock::default(), hasher, log: None }
+        Self { terms: RwLock::default(), hasher, log: None, in_use: AtomicBool::new(false) }
     }
 
     /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
@@ -162,12 +168,18 @@ impl Dictionary {
             terms.forget(&hasher, place);
             terms.insert_at(&hasher, place, term)
         })?;
-        Ok(Self { terms: RwLock::new(terms), hasher, log: Some(Mutex::new(log)) })
+        let in_use = AtomicBool::new(!terms.table.is_empty());
+        Ok(Self { terms: RwLock::new(terms), hasher, log: Some(Mutex::new(log)), in_use })
     }
 
     /// Whether there is nothing to count references of.
     pub(crate) fn is_empty(&self) -> bool {
         self.terms.read().table.is_empty()
+    }
+
+    /// Whether any term was ever interned.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire)
     }
 
     /// Takes in how many keys lead to each id, then frees the terms that none leads to.
@@ -195,7 +207,7 @@ impl Dictionary {
         for place in 0..terms.entries.len() as u32 {
             if terms.entries[place as usize].references == 0 {
                 terms.forget(&self.hasher, place);
-                terms.free.push_back(place);
+                terms.free.push(place);
             }
         }
         if let Some(log) = self.log.as_ref().filter(|_| terms.garbage * 2 > terms.arena.len()) {
@@ -214,6 +226,7 @@ impl Dictionary {
         put: impl FnOnce(u32) -> Routed<T>,
     ) -> Result<Routed<T>> {
         let mut terms = self.terms.write();
+        self.in_use.store(true, Ordering::Release);
         let known = terms.find(&self.hasher, term);
         let place = match known {
             Some(place) => place,
@@ -223,12 +236,12 @@ impl Dictionary {
         if matches!(outcome, Routed::Changed) {
             terms.entries[place as usize].references += 1;
             if known.is_none() && self.log.is_some() {
-                terms.unwritten.push(place);
+                TermLog::encode(&mut terms.unwritten, place, term);
             }
         } else if known.is_none() {
             // Nobody has seen the id: it can be had again at once.
             terms.forget(&self.hasher, place);
-            terms.free.push_front(place);
+            terms.free.push(place);
         }
         Ok(outcome)
     }
@@ -251,9 +264,14 @@ impl Dictionary {
                 Routed::Changed => {
                     outcome = Routed::Changed;
                     let entry = &mut terms.entries[place as usize];
-                    entry.references -= 1;
+                    entry.references = entry.references.saturating_sub(1);
                     if entry.references == 0 {
                         terms.forget(&self.hasher, place);
+                        if self.log.is_some() {
+                            terms.freed.push(place);
+                        } else {
+                            terms.free.push(place);
+                        }
                     }
                 }
             }
@@ -261,32 +279,54 @@ impl Dictionary {
         outcome
     }
 
-    /// Hands the terms of `ids` to `f`; `None` for an id whose term is gone since.
-    pub(crate) fn resolve(&self, ids: &[u32], mut f: impl FnMut(Option<&[u8]>)) {
+    /// Looks ids up and hands their terms to `f`, with no change of the dictionary in between.
+    /// Ids that are not the dictionary's come with no term, as do those of forgotten terms.
+    pub(crate) fn resolve<T>(
+        &self,
+        look_up: impl FnOnce() -> Result<(T, IdSet)>,
+        mut f: impl FnMut(u32, Option<&[u8]>),
+    ) -> Result<T> {
         let terms = self.terms.read();
-        for &id in ids {
-            f(terms.bytes(id & !TERM_ID_FLAG));
+        let (answer, ids) = look_up()?;
+        for &id in ids.as_slice() {
+            let place = (id & TERM_ID_FLAG != 0).then_some(id & !TERM_ID_FLAG);
+            f(id, place.and_then(|place| terms.bytes(place)));
         }
+        Ok(answer)
     }
 
     /// Appends what is new to the log and syncs it: after this, everything interned before is on
-    /// stable storage.
-    pub(crate) fn persist(&self) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+    /// stable storage. Answers how much of the log there is.
+    pub(crate) fn persist(&self) -> Result<Extent> {
+        let Some(log) = &self.log else { return Ok(Extent::default()) };
         let mut log = log.lock();
-        let (places, batch) = {
-            let mut terms = self.terms.write();
-            let places = std::mem::take(&mut terms.unwritten);
-            let batch = TermLog::encode(
-                places.iter().filter_map(|&place| terms.bytes(place).map(|term| (place, term))),
-            );
-            (places, batch)
-        };
-        let appended = log.append(&batch);
-        if appended.is_err() {
-            self.terms.write().unwritten.splice(0..0, places);
+        let batch = std::mem::take(&mut self.terms.write().unwritten);
+        if let Err(e) = log.append(&batch) {
+            self.terms.write().unwritten.splice(0..0, batch);
+            return Err(e);
         }
-        appended
+        Ok(log.extent())
+    }
+
+    /// Whether the log holds all that a lane relies on.
+    pub(crate) fn check_extent(&self, relied_on: Extent) -> Result<()> {
+        self.log.as_ref().map_or(Ok(()), |log| {
+            let log = log.lock();
+            log.extent().check(log.path(), relied_on)
+        })
+    }
+
+    /// Runs a flush of all lanes. Places freed before it can be used again after it.
+    pub(crate) fn recycle_around(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+        let freed = std::mem::take(&mut self.terms.write().freed);
+        let flushed = flush();
+        let mut terms = self.terms.write();
+        if flushed.is_ok() {
+            terms.free.extend(freed);
+        } else {
+            terms.freed.extend(freed);
+        }
+        flushed
     }
 
     /// Whether [`Dictionary::pack`] would give much memory back.
@@ -305,7 +345,8 @@ impl Dictionary {
         terms.arena.capacity()
             + terms.entries.capacity() * size_of::<Entry>()
             + terms.table.allocation_size()
-            + (terms.free.capacity() + terms.unwritten.capacity()) * size_of::<u32>()
+            + (terms.free.capacity() + terms.freed.capacity()) * size_of::<u32>()
+            + terms.unwritten.capacity()
     }
 
     /// Lets go of everything.
@@ -341,7 +382,8 @@ mod tests {
 
     fn term(dictionary: &Dictionary, id: u32) -> Option<Vec<u8>> {
         let mut found = None;
-        dictionary.resolve(&[id], |term| found = term.map(<[u8]>::to_vec));
+        let look_up = || Ok(((), IdSet::One(id)));
+        dictionary.resolve(look_up, |_, term| found = term.map(<[u8]>::to_vec)).expect("resolved");
         found
     }
 
@@ -356,8 +398,8 @@ mod tests {
         assert_eq!(term(&dictionary, id), None);
         let gone = dictionary.with_known(b"shape", |_| Routed::<()>::Changed);
         assert!(matches!(gone, Routed::Unchanged));
-        // Its id is not given to another while open.
-        assert_ne!(intern(&dictionary, b"other"), id);
+        // In memory its id can be had at once.
+        assert_eq!(intern(&dictionary, b"other"), id);
     }
 
     #[test]
@@ -405,6 +447,20 @@ mod tests {
         assert_eq!(term(&second, kept).as_deref(), Some(&b"kept"[..]));
         assert_eq!(term(&second, unused), None);
         assert_eq!(intern(&second, b"next"), unused);
+    }
+
+    #[test]
+    fn on_disk_an_id_is_used_again_after_a_whole_flush() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let dictionary = Dictionary::open(dir.path().join("TERMS"), hasher()).expect("new");
+        let first = intern(&dictionary, b"first");
+        release(&dictionary, b"first");
+        assert_ne!(intern(&dictionary, b"second"), first);
+        let failed = dictionary.recycle_around(|| Err(Error::Closed));
+        assert!(failed.is_err());
+        assert_ne!(intern(&dictionary, b"third"), first);
+        dictionary.recycle_around(|| Ok(())).expect("flushed");
+        assert_eq!(intern(&dictionary, b"fourth"), first);
     }
 
     #[test]

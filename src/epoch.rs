@@ -16,6 +16,7 @@ const META_MAGIC: &[u8; 8] = b"LSMI-MET";
 pub(crate) const CURRENT: &str = "CURRENT";
 pub(crate) const META: &str = "META";
 pub(crate) const TERMS: &str = "TERMS";
+const SEGMENT: &str = "seg";
 
 /// How an epoch was made; never changes afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(crate) fn lane_dir(epoch_dir: &Path, lane: u32) -> PathBuf {
 }
 
 pub(crate) fn segment_path(lane_dir: &Path, number: u64) -> PathBuf {
-    lane_dir.join(format!("{number:020}.seg"))
+    lane_dir.join(format!("{number:020}.{SEGMENT}"))
 }
 
 impl Epoch {
@@ -54,6 +55,7 @@ impl Epoch {
             epoch.remove_leftovers(root)?;
             return Ok(epoch);
         }
+        refuse_orphans(root)?;
         Self::create(root, config)
     }
 
@@ -91,6 +93,9 @@ impl Epoch {
         let mut payload = PayloadWriter::default();
         payload.u64(1);
         fs::replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
+        if let Ok(parent) = root.join("..").canonicalize() {
+            fs::sync_dir(&parent)?;
+        }
         Ok(Self { dir, meta })
     }
 
@@ -127,6 +132,20 @@ impl Epoch {
         }
         Ok(())
     }
+}
+
+/// Without CURRENT a directory is free for a new index, unless segments show that it has one: a
+/// creation that a crash cut short leaves none.
+fn refuse_orphans(root: &Path) -> Result<()> {
+    for epoch in fs::list(root)?.iter().filter(|path| path.is_dir()) {
+        for lane in fs::list(epoch)?.iter().filter(|path| path.is_dir()) {
+            if fs::list(lane)?.iter().any(|path| path.extension().is_some_and(|e| e == SEGMENT)) {
+                let what = format!("it is missing, but {} holds segments", lane.display());
+                return Err(Error::corrupt(&root.join(CURRENT), 0, what));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Meta {

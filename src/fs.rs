@@ -48,6 +48,11 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     if len > limit {
         return Err(Error::corrupt(path, 0, format!("{len} bytes where at most {limit} belong")));
     }
+    read(path)
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| Error::io("read", path, e))
 }
 

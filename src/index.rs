@@ -1,7 +1,7 @@
 //! The index: key bytes in, ids out, dealt to lanes.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use crate::fs;
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Applied, Closed, Gate, Keeper, Lane, Op, Version};
 use crate::lock::DirectoryLock;
-use crate::record::IdSet;
+use crate::record::{Chain, IdSet};
 use crate::stats::Counters;
 use crate::{MAX_ID, MAX_KEY_LEN};
 
@@ -40,6 +40,8 @@ pub struct Index {
     /// A wake-up was claimed and work has not run dry since.
     pub(crate) awake: AtomicBool,
     pub(crate) work_waits: AtomicBool,
+    /// The lane that background work looks at first: all get their turn.
+    pub(crate) next_lane: AtomicUsize,
 }
 
 /// The outcome of a change that must not wait.
@@ -82,7 +84,7 @@ impl Index {
         index.lock = Mutex::new(Some(lock));
         index.dictionary = Dictionary::open(dir.join(TERMS), index.hasher.clone())?;
         for (number, slot) in (0..meta.num_lanes).zip(&index.lanes) {
-            let lane = Lane::open(&lane_dir(&dir, number), number)?;
+            let lane = Lane::open(&lane_dir(&dir, number), number, &index.dictionary)?;
             slot.get_or_init(|| Box::new(lane));
         }
         if !index.dictionary.is_empty() {
@@ -107,6 +109,7 @@ impl Index {
             poison: OnceLock::new(),
             awake: AtomicBool::new(false),
             work_waits: AtomicBool::new(false),
+            next_lane: AtomicUsize::new(0),
         }
     }
 
@@ -222,7 +225,7 @@ impl Index {
         let Some(gate) = lane.gate(wait) else {
             return Ok(Attempt::Busy);
         };
-        // Only now: a lane made while the index closed must not take a change.
+        // Only now: the lane may have been made while the index was closed.
         self.check_open()?;
         if lane.is_stalled(self.limits) {
             return Ok(Attempt::Busy);
@@ -236,7 +239,8 @@ impl Index {
     /// before anything is applied, and no other writer comes between its changes.
     ///
     /// # Errors
-    /// As [`Index::put`].
+    /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked, and then the
+    /// changes before that one are made.
     pub fn write(&self, batch: &[(Op, &[u8], u32)]) -> Result<usize> {
         loop {
             match self.attempt_batch(batch, true)? {
@@ -315,11 +319,7 @@ impl Index {
     /// nowhere.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<IdSet> {
-        let fingerprint = self.fingerprint(key)?;
-        match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| chain.id_set()),
-            None => self.check_open().map(|()| IdSet::Empty),
-        }
+        self.look_up(key, |chain| chain.id_set())
     }
 
     /// The ids of a key unless there are more than `most` of them.
@@ -328,13 +328,7 @@ impl Index {
     /// As [`Index::get`].
     #[inline]
     pub fn get_bounded(&self, key: &[u8], most: usize) -> Result<Option<IdSet>> {
-        let fingerprint = self.fingerprint(key)?;
-        match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| {
-                (chain.cardinality() <= most).then(|| chain.id_set())
-            }),
-            None => self.check_open().map(|()| Some(IdSet::Empty)),
-        }
+        self.look_up(key, |chain| (chain.cardinality() <= most).then(|| chain.id_set()))
     }
 
     /// Whether the pair is in the index.
@@ -342,10 +336,16 @@ impl Index {
     /// # Errors
     /// As [`Index::get`].
     pub fn contains(&self, key: &[u8], id: u32) -> Result<bool> {
+        self.look_up(key, |chain| chain.contains(id))
+    }
+
+    #[inline]
+    fn look_up<R>(&self, key: &[u8], f: impl FnOnce(&Chain<'_>) -> R) -> Result<R> {
+        self.check_open()?;
         let fingerprint = self.fingerprint(key)?;
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(fingerprint, self.verify, |chain| chain.contains(id)),
-            None => self.check_open().map(|()| false),
+            Some(lane) => lane.lookup(fingerprint, self.verify, f),
+            None => Ok(f(&Chain::default())),
         }
     }
 
@@ -364,15 +364,17 @@ impl Index {
     /// # Errors
     /// The first of the flush; the index is closed all the same, without what was not flushed.
     pub fn close(&self) -> Result<()> {
+        // Held throughout, so that whoever closes second returns when the first is done.
+        let mut lock = self.lock.lock();
         if self.check_open().is_err() {
             return Ok(());
         }
         let flushed = if self.root.is_some() { self.flush() } else { Ok(()) };
-        if !self.closed.close() {
-            return Ok(());
-        }
+        self.closed.close();
         let mut rest = Ok(());
         for lane in self.lanes() {
+            // A batch that found the index open may still be at it.
+            drop(lane.gate(true));
             if self.root.is_some() && rest.is_ok() && self.poison.get().is_none() {
                 // What was written between the flush and the closing.
                 rest = lane.flush(&self.upkeep());
@@ -380,7 +382,7 @@ impl Index {
             lane.clear();
         }
         self.dictionary.clear();
-        self.lock.lock().take();
+        lock.take();
         flushed.and(rest)
     }
 }

@@ -92,11 +92,11 @@ pub(crate) struct Keeper {
 pub(crate) struct Closed(AtomicBool);
 
 impl Closed {
-    /// True for the caller that closes it.
-    pub(crate) fn close(&self) -> bool {
-        !self.0.swap(true, Ordering::SeqCst)
+    pub(crate) fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
     }

@@ -56,7 +56,7 @@ pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash};
 pub use index::{Attempt, Index};
 pub use lane::Op;
-pub use load::Loader;
+pub use load::{LanePairs, Loader};
 pub use record::IdSet;
 pub use routes::Target;
 pub use stats::{Memory, Stats};

@@ -59,19 +59,43 @@ impl Loader {
         self.total
     }
 
-    /// Writes out the fullest lane; false if none holds anything. A bounded piece of work.
+    /// Takes the fullest lane's pairs out, for [`LanePairs::write`]; none if all are written.
+    /// Several threads may write what they took at the same time.
+    #[must_use]
+    pub fn take_fullest(&mut self) -> Option<LanePairs> {
+        let fullest = (0..self.lanes.len()).max_by_key(|&lane| self.lanes[lane].len());
+        let lane = fullest.filter(|&lane| !self.lanes[lane].is_empty())?;
+        let pairs = std::mem::take(&mut self.lanes[lane]);
+        self.buffered -= pairs.len();
+        Some(LanePairs { lane, pairs })
+    }
+
+    /// Takes the fullest lane and writes it; false if there was none.
     ///
     /// # Errors
-    /// Those of a flush. What the lane held is lost from the load then, not from the index.
+    /// As [`LanePairs::write`].
     pub fn step(&mut self, index: &Index) -> Result<bool> {
-        let fullest = (0..self.lanes.len()).max_by_key(|&lane| self.lanes[lane].len());
-        let Some(number) = fullest.filter(|&lane| !self.lanes[lane].is_empty()) else {
-            return index.check_writable().map(|()| false);
-        };
-        let pairs = std::mem::take(&mut self.lanes[number]);
-        self.buffered -= pairs.len();
-        index.load_lane(number, pairs)?;
-        Ok(true)
+        match self.take_fullest() {
+            Some(pairs) => pairs.write(index).map(|()| true),
+            None => index.check_writable().map(|()| false),
+        }
+    }
+}
+
+/// Pairs of one lane on their way into the index.
+#[derive(Debug)]
+pub struct LanePairs {
+    lane: usize,
+    pairs: Vec<(Fingerprint, u32)>,
+}
+
+impl LanePairs {
+    /// Adds the pairs to the index. A bounded piece of work: one segment.
+    ///
+    /// # Errors
+    /// Those of a flush. The pairs are lost from the load then; nothing is from the index.
+    pub fn write(self, index: &Index) -> Result<()> {
+        index.load_lane(self.lane, self.pairs)
     }
 }
 

@@ -24,9 +24,13 @@ impl Index {
         self.check_writable()?;
         // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
         self.work_waits.store(false, Ordering::SeqCst);
-        for lane in self.lanes() {
+        let first = self.next_lane.load(Ordering::Relaxed);
+        let lanes = self.num_lanes() as usize;
+        for number in (first..lanes).chain(0..first.min(lanes)) {
+            let Some(lane) = self.lane(number) else { continue };
             if lane.state.read().frozen.is_some() {
                 self.work_waits.store(true, Ordering::SeqCst);
+                self.next_lane.store((number + 1) % lanes, Ordering::Relaxed);
                 return self.flush_full(lane).map(|()| true);
             }
         }
@@ -69,7 +73,8 @@ impl Index {
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned),
     /// [`Error::Io`](crate::Error::Io).
     pub fn flush(&self) -> Result<()> {
-        (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane))
+        self.dictionary
+            .recycle_around(|| (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane)))
     }
 
     /// One lane's part of [`Index::flush`]: a bounded piece of work.

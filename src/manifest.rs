@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::frame::{self, PayloadWriter};
 use crate::fs;
 use crate::segment::Segment;
+use crate::term_log::Extent;
 
 const MAGIC: &[u8; 8] = b"LSMI-MAN";
 pub(crate) const FILE_NAME: &str = "MANIFEST";
@@ -18,6 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) next_number: u64,
     /// Keys with a non-empty set, all of the lane's flushed changes considered.
     pub(crate) live_keys: u64,
+    /// How much of the dictionary's log the lane's keys may lead to.
+    pub(crate) terms: Extent,
     /// Newest first.
     pub(crate) segments: Vec<ManifestSegment>,
 }
@@ -52,6 +55,7 @@ impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut payload = PayloadWriter::default();
         payload.u32(self.lane).u64(self.next_number).u64(self.live_keys);
+        payload.u64(self.terms.generation).u64(self.terms.len);
         payload.u32(self.segments.len() as u32);
         for segment in &self.segments {
             payload.u64(segment.number).u32(u32::from(segment.level));
@@ -66,6 +70,7 @@ impl Manifest {
             lane: payload.u32()?,
             next_number: payload.u64()?,
             live_keys: payload.u64()?,
+            terms: Extent { generation: payload.u64()?, len: payload.u64()? },
             segments: Vec::new(),
         };
         for _ in 0..payload.u32()? {
@@ -108,7 +113,8 @@ mod tests {
             ManifestSegment { number: 9, level: 0, keys: 5, bytes: 512 },
             ManifestSegment { number: 3, level: 2, keys: 100, bytes: 2048 },
         ];
-        let manifest = Manifest { lane: 7, next_number: 10, live_keys: 99, segments };
+        let terms = Extent { generation: 2, len: 77 };
+        let manifest = Manifest { lane: 7, next_number: 10, live_keys: 99, terms, segments };
         manifest.store(dir.path()).expect("written");
         assert_eq!(Manifest::load(dir.path(), 7).expect("sound"), manifest);
         assert!(matches!(Manifest::load(dir.path(), 8), Err(Error::Corrupt { .. })));

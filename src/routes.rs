@@ -4,6 +4,7 @@ use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::{Attempt, Index};
 use crate::lane::Op;
+use crate::record::IdSet;
 
 /// What a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +59,47 @@ impl Index {
         }
     }
 
-    /// Hands the targets with these ids to `f`; those removed meanwhile are left out.
-    pub fn resolve(&self, ids: &[u32], mut f: impl FnMut(Target<'_>)) {
-        let own = ids.partition_point(|&id| id < TERM_ID_FLAG);
-        for &id in &ids[..own] {
-            f(Target::Id(id));
+    /// Hands the targets of a key to `f`: those that were its targets at one moment. False, and
+    /// none handed over, if there are more than `most`.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    pub fn targets(&self, key: &[u8], most: usize, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
+        let look_up = || {
+            let ids = self.get_bounded(key, most)?;
+            Ok((ids.is_some(), ids.unwrap_or(IdSet::Empty)))
+        };
+        // Plain ids have nothing to be held together with, and need no lock that readers share.
+        if !self.dictionary.is_in_use() {
+            let (all, ids) = look_up()?;
+            let plain = ids.as_slice().last().is_none_or(|&id| id < TERM_ID_FLAG);
+            // The first term may have come this moment.
+            if plain {
+                ids.as_slice().iter().for_each(|&id| f(Target::Id(id)));
+                return Ok(all);
+            }
         }
-        if own < ids.len() {
-            self.dictionary.resolve(&ids[own..], |term| {
-                if let Some(term) = term {
-                    f(Target::Term(term));
-                }
-            });
-        }
+        self.dictionary.resolve(look_up, |id, term| hand_over(id, term, &mut f))
+    }
+
+    /// Hands all distinct targets of the index to `f`. Changes made meanwhile may or may not be
+    /// seen.
+    ///
+    /// # Errors
+    /// As [`Index::ids`].
+    pub fn all_targets(&self, mut f: impl FnMut(Target<'_>)) -> Result<()> {
+        // Listed first, as that takes long: an id that is another's by then names a target too.
+        let ids = IdSet::Many(self.ids()?);
+        self.dictionary.resolve(|| Ok(((), ids)), |id, term| hand_over(id, term, &mut f))?;
+        self.check_open()
+    }
+}
+
+fn hand_over(id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
+    match term {
+        Some(term) => f(Target::Term(term)),
+        None if id < TERM_ID_FLAG => f(Target::Id(id)),
+        // Forgotten between the listing and now.
+        None => {}
     }
 }

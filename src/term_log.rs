@@ -3,13 +3,17 @@
 //! ```text
 //! 0  8  magic "LSMI-TRM"
 //! 8  4  format version
-//! 12 4  CRC32 of the 12 bytes before
+//! 12 8  generation: how many times the file was replaced by a shorter one
+//! 20 4  CRC32 of the 20 bytes before
 //! then, for each term:
 //! 0  4  length of the term, bytes
 //! 4  4  place: the id without its flag
 //! 8  …  the term
 //! …  4  CRC32 of all of the record before
 //! ```
+//!
+//! A manifest states how much of which generation it relies on. So a record that does not end
+//! before the file does is a torn append, or damage, and can be told which.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -21,7 +25,7 @@ use crate::frame::{FORMAT_VERSION, check_version};
 use crate::fs;
 
 const MAGIC: &[u8; 8] = b"LSMI-TRM";
-const HEADER: usize = 16;
+const HEADER: usize = 24;
 const RECORD_HEADER: usize = 8;
 const CRC: usize = 4;
 
@@ -31,35 +35,55 @@ pub(crate) struct TermLog {
     path: PathBuf,
     /// Made by the first append: most indexes have no terms.
     file: Option<File>,
-    /// Length of what is known to be whole.
-    len: u64,
+    extent: Extent,
+}
+
+/// How much of the log there is: all of a generation up to a length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    pub(crate) generation: u64,
+    /// Bytes that are whole, the header's included; 0 if there is no file.
+    pub(crate) len: u64,
+}
+
+impl Extent {
+    /// Whether a log of this extent holds all that was relied on. A later generation does: it was
+    /// written from all that was.
+    pub(crate) fn check(self, path: &Path, relied_on: Extent) -> Result<()> {
+        if self >= relied_on {
+            return Ok(());
+        }
+        let what = format!(
+            "{} bytes of generation {} are whole, a lane relies on {} of generation {}",
+            self.len, self.generation, relied_on.len, relied_on.generation
+        );
+        Err(Error::corrupt(path, self.len as usize, what))
+    }
 }
 
 impl TermLog {
-    /// Reads the log, handing each term to `each`. A torn record at the end is cut off; a
-    /// damaged one before it is an error.
+    /// Reads the log, handing each term to `each`. What follows the last whole record is left
+    /// where it is, for the next append to cut off; [`TermLog::extent`] tells what is whole.
     pub(crate) fn open(
         path: PathBuf,
         mut each: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<Self> {
         if !fs::exists(&path)? {
-            return Ok(Self { path, file: None, len: 0 });
+            return Ok(Self { path, file: None, extent: Extent::default() });
         }
-        let bytes = fs::read_bounded(&path, u32::MAX.into())?;
-        let end = Self::parse(&path, &bytes, &mut each)?;
+        let bytes = fs::read(&path)?;
+        let extent = Self::parse(&path, &bytes, &mut each)?;
         let file =
             OpenOptions::new().write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
-        let mut log = Self { path, file: Some(file), len: end };
-        log.cut()?;
-        Ok(log)
+        Ok(Self { path, file: Some(file), extent })
     }
 
-    /// Checks every record without changing anything; the number of bytes that are whole.
+    /// Checks every record without changing anything; how much is whole.
     pub(crate) fn parse(
         path: &Path,
         bytes: &[u8],
         each: &mut impl FnMut(u32, &[u8]) -> Result<()>,
-    ) -> Result<u64> {
+    ) -> Result<Extent> {
         let Some((header, mut rest)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(Error::corrupt(path, bytes.len(), "the file ends within its header"));
         };
@@ -67,20 +91,22 @@ impl TermLog {
             return Err(Error::corrupt(path, 0, "not a term log (wrong magic)"));
         }
         check_version(path, word(&header[8..]))?;
-        if crc32fast::hash(&header[..12]) != word(&header[12..]) {
-            return Err(Error::corrupt(path, 12, "the header's checksum does not match"));
+        if crc32fast::hash(&header[..20]) != word(&header[20..]) {
+            return Err(Error::corrupt(path, 20, "the header's checksum does not match"));
         }
+        let generation = u64::from(word(&header[12..])) | u64::from(word(&header[16..])) << 32;
+        let whole = |len: usize| Extent { generation, len: len as u64 };
         while !rest.is_empty() {
             let at = bytes.len() - rest.len();
             let len = rest.first_chunk::<4>().map_or(usize::MAX, |len| word(len) as usize);
             let size = len.saturating_add(RECORD_HEADER + CRC);
             let Some((record, after)) = rest.split_at_checked(size) else {
-                return Ok(at as u64);
+                return Ok(whole(at));
             };
             let (body, crc) = record.split_at(size - CRC);
             if crc32fast::hash(body) != word(crc) {
                 if after.is_empty() {
-                    return Ok(at as u64);
+                    return Ok(whole(at));
                 }
                 return Err(Error::corrupt(path, at, "a term's checksum does not match"));
             }
@@ -91,30 +117,31 @@ impl TermLog {
             each(place, &body[RECORD_HEADER..])?;
             rest = after;
         }
-        Ok(bytes.len() as u64)
+        Ok(whole(bytes.len()))
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lays records out for [`TermLog::append`].
-    pub(crate) fn encode<'a>(terms: impl Iterator<Item = (u32, &'a [u8])>) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (place, term) in terms {
-            let start = out.len();
-            out.extend_from_slice(&(term.len() as u32).to_le_bytes());
-            out.extend_from_slice(&place.to_le_bytes());
-            out.extend_from_slice(term);
-            let crc = crc32fast::hash(&out[start..]);
-            out.extend_from_slice(&crc.to_le_bytes());
-        }
-        out
+    /// Lays a record out for [`TermLog::append`].
+    pub(crate) fn encode(out: &mut Vec<u8>, place: u32, term: &[u8]) {
+        let start = out.len();
+        out.extend_from_slice(&(term.len() as u32).to_le_bytes());
+        out.extend_from_slice(&place.to_le_bytes());
+        out.extend_from_slice(term);
+        let crc = crc32fast::hash(&out[start..]);
+        out.extend_from_slice(&crc.to_le_bytes());
     }
 
-    fn header() -> Vec<u8> {
+    fn header(generation: u64) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&generation.to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         out
     }
@@ -125,7 +152,7 @@ impl TermLog {
             return Ok(());
         }
         if self.file.is_none() {
-            return self.replace_with(records);
+            return self.replace_with(1, records);
         }
         // An append that failed half-way may have left bytes behind.
         self.cut()?;
@@ -133,7 +160,7 @@ impl TermLog {
         if let Some(file) = &mut self.file {
             file.write_all(records).map_err(|e| Error::io("write", path, e))?;
             file.sync_data().map_err(|e| Error::io("sync", path, e))?;
-            self.len += records.len() as u64;
+            self.extent.len += records.len() as u64;
         }
         Ok(())
     }
@@ -143,23 +170,27 @@ impl TermLog {
         &mut self,
         terms: impl Iterator<Item = (u32, &'a [u8])>,
     ) -> Result<()> {
-        self.replace_with(&Self::encode(terms))
+        let mut records = Vec::new();
+        for (place, term) in terms {
+            Self::encode(&mut records, place, term);
+        }
+        self.replace_with(self.extent.generation + 1, &records)
     }
 
-    fn replace_with(&mut self, records: &[u8]) -> Result<()> {
-        let bytes = [&Self::header(), records].concat();
+    fn replace_with(&mut self, generation: u64, records: &[u8]) -> Result<()> {
+        let bytes = [&Self::header(generation), records].concat();
         fs::replace(&self.path, &bytes)?;
         let file = OpenOptions::new()
             .write(true)
             .open(&self.path)
             .map_err(|e| Error::io("open", &self.path, e))?;
         self.file = Some(file);
-        self.len = bytes.len() as u64;
+        self.extent = Extent { generation, len: bytes.len() as u64 };
         Ok(())
     }
 
     fn cut(&mut self) -> Result<()> {
-        let (path, len) = (&self.path, self.len);
+        let (path, len) = (&self.path, self.extent.len);
         let Some(file) = &mut self.file else { return Ok(()) };
         file.set_len(len)
             .and_then(|()| file.seek(SeekFrom::Start(len)))
@@ -191,7 +222,9 @@ mod tests {
         let terms = vec![(0, b"a".to_vec()), (7, vec![]), (1, vec![9; 300])];
         let mut log = TermLog::open(path.to_path_buf(), |_, _| Ok(())).expect("new");
         for (place, term) in &terms {
-            log.append(&TermLog::encode([(*place, &term[..])].into_iter())).expect("append");
+            let mut record = Vec::new();
+            TermLog::encode(&mut record, *place, term);
+            log.append(&record).expect("append");
         }
         terms
     }
@@ -206,22 +239,56 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_tail_is_cut_and_a_damaged_middle_refused() {
+    fn a_torn_tail_is_told_from_damage() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("TERMS");
         let terms = write(&path);
         let sound = std::fs::read(&path).expect("read");
+        let extent = |bytes: &[u8]| TermLog::parse(&path, bytes, &mut |_, _| Ok(()));
+        let relied_on = extent(&sound).expect("sound");
+        assert_eq!(relied_on, Extent { generation: 1, len: sound.len() as u64 });
+
         let first_two = HEADER + 13 + 12;
         for len in first_two..sound.len() {
             std::fs::write(&path, &sound[..len]).expect("write");
-            assert_eq!(read(&path).expect("cut"), terms[..2], "cut to {len}");
+            assert_eq!(read(&path).expect("torn"), terms[..2], "cut to {len}");
+            let whole = extent(&sound[..len]).expect("torn");
+            assert_eq!(whole.len, first_two as u64);
+            assert!(whole.check(&path, relied_on).is_err());
+            whole.check(&path, whole).expect("no more was relied on");
         }
-        for byte in 0..first_two {
+        for bit in 0..sound.len() * 8 {
             let mut damaged = sound.clone();
-            damaged[byte] ^= 0x10;
-            std::fs::write(&path, &damaged).expect("write");
-            // A length that points behind the end is all that looks like a torn tail here.
-            assert!(read(&path).map_or(true, |read| read != terms), "byte {byte}");
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let noticed = extent(&damaged).and_then(|whole| whole.check(&path, relied_on));
+            assert!(noticed.is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn an_append_after_a_torn_one_starts_where_that_did() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("TERMS");
+        let terms = write(&path);
+        let sound = std::fs::read(&path).expect("read");
+        std::fs::write(&path, &sound[..sound.len() - 5]).expect("write");
+        let mut log = TermLog::open(path.clone(), |_, _| Ok(())).expect("torn");
+        let mut record = Vec::new();
+        TermLog::encode(&mut record, terms[2].0, &terms[2].1);
+        log.append(&record).expect("append");
+        assert_eq!(std::fs::read(&path).expect("read"), sound);
+    }
+
+    #[test]
+    fn a_later_generation_satisfies_whoever_relied_on_an_earlier_one() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("TERMS");
+        write(&path);
+        let mut log = TermLog::open(path.clone(), |_, _| Ok(())).expect("sound");
+        let before = log.extent();
+        log.rewrite([(7, &b"x"[..])].into_iter()).expect("rewrite");
+        assert!(log.extent().len < before.len);
+        log.extent().check(&path, before).expect("later generation");
+        assert_eq!(read(&path).expect("sound"), [(7, b"x".to_vec())]);
     }
 }

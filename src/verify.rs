@@ -1,15 +1,17 @@
 //! Reads and checks every byte of an index on disk, closed or open.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::dictionary::TERM_ID_FLAG;
-use crate::epoch::{Epoch, META, TERMS, lane_dir, segment_path};
+use crate::epoch::{CURRENT, Epoch, META, TERMS, lane_dir, segment_path};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest};
 use crate::segment::Segment;
-use crate::term_log::TermLog;
+use crate::term_log::{Extent, TermLog};
 
 /// What was read, all of it sound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,45 +30,64 @@ pub struct Report {
     pub live_keys: u64,
     /// Terms of the dictionary's file, freed ones included.
     pub terms: u64,
+    /// Bytes of a torn append at the end of the dictionary's file; no key leads there.
+    pub torn_bytes: u64,
     /// Files that no manifest names; the next open removes them.
     pub leftovers: Vec<PathBuf>,
 }
 
-/// An index that is open keeps merging; a segment may go between the manifest and the look.
-const ATTEMPTS: usize = 5;
+/// An index that is open goes on merging and appending under our eyes: a segment may be gone, or
+/// an append half done, that is there a moment later.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Checks every file of the index in `root`: frames and checksums, that every entry is where the
-/// hash function leads, that lists are in order, and that manifests count right. Changes nothing
-/// and takes no lock.
+/// hash function leads, that lists are in order, that manifests count right, and that every term
+/// that keys lead to is in the dictionary. Changes nothing and takes no lock.
 ///
 /// # Errors
 /// The first fault found: [`Error::Corrupt`], [`Error::UnsupportedVersion`], or [`Error::Io`].
 pub fn verify(root: &Path) -> Result<Report> {
     let epoch = Epoch::open(root)?;
     let mut report = Report { lanes: epoch.meta.num_lanes.into(), ..Report::default() };
-    report.read(&root.join(crate::epoch::CURRENT))?;
-    report.read(&epoch.dir.join(META))?;
-    let terms = report.check_terms(&epoch.dir.join(TERMS))?;
+    report.count_file(&root.join(CURRENT))?;
+    report.count_file(&epoch.dir.join(META))?;
+    // Lanes first: the dictionary only grows, so what they lead to is in it by then.
+    let mut relied_on = Extent::default();
+    let mut places = Vec::new();
     for lane in 0..epoch.meta.num_lanes {
         let dir = lane_dir(&epoch.dir, lane);
-        let mut attempt = 1;
-        let checked = loop {
-            match check_lane(&dir, lane, &terms) {
-                Err(Error::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && attempt < ATTEMPTS =>
-                {
-                    attempt += 1;
-                }
-                outcome => break outcome?,
-            }
-        };
-        report.add(checked);
+        let checked = patiently(
+            || check_lane(&dir, lane),
+            |outcome| matches!(outcome, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound),
+        )?;
+        report.add(checked.report);
+        relied_on = relied_on.max(checked.relied_on);
+        places.extend(checked.places);
+        places.sort_unstable();
+        places.dedup();
     }
+    report.check_terms(&epoch.dir.join(TERMS), relied_on, &places)?;
     Ok(report)
 }
 
+/// Tries again while `transient` says so.
+fn patiently<T>(
+    mut attempt: impl FnMut() -> Result<T>,
+    transient: impl Fn(&Result<T>) -> bool,
+) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        let outcome = attempt();
+        if !transient(&outcome) {
+            return outcome;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    attempt()
+}
+
 impl Report {
-    fn read(&mut self, path: &Path) -> Result<()> {
+    fn count_file(&mut self, path: &Path) -> Result<()> {
         self.bytes += fs::len(path)?;
         self.files += 1;
         Ok(())
@@ -81,30 +102,48 @@ impl Report {
         self.leftovers.extend(lane.leftovers);
     }
 
-    /// Which places of the dictionary hold a term.
-    fn check_terms(&mut self, path: &Path) -> Result<Vec<bool>> {
-        let mut known = Vec::new();
-        if fs::exists(path)? {
-            self.read(path)?;
-            let bytes = fs::read_bounded(path, u32::MAX.into())?;
-            let whole = TermLog::parse(path, &bytes, &mut |place, _| {
-                known.resize(known.len().max(place as usize + 1), false);
-                known[place as usize] = true;
-                self.terms += 1;
+    /// `places`: those that keys lead to, ascending.
+    fn check_terms(&mut self, path: &Path, relied_on: Extent, places: &[u32]) -> Result<()> {
+        if !fs::exists(path)? {
+            return Extent::default().check(path, relied_on);
+        }
+        let read = || {
+            let bytes = fs::read(path)?;
+            let (mut terms, mut known) = (0, Vec::new());
+            let extent = TermLog::parse(path, &bytes, &mut |place, _| {
+                terms += 1;
+                known.push(place);
                 Ok(())
             })?;
-            if whole != bytes.len() as u64 {
-                return Err(Error::corrupt(path, whole as usize, "a torn record at the end"));
-            }
+            known.sort_unstable();
+            Ok((bytes.len() as u64, extent, terms, known))
+        };
+        let torn = |len: u64, extent: &Extent| len - extent.len;
+        let (len, extent, terms, known) = patiently(read, |outcome| {
+            outcome.as_ref().is_ok_and(|(len, extent, ..)| torn(*len, extent) > 0)
+        })?;
+        extent.check(path, relied_on)?;
+        if let Some(place) = places.iter().find(|place| known.binary_search(place).is_err()) {
+            let what = format!("a key leads to term {place}, which it lacks");
+            return Err(Error::corrupt(path, 0, what));
         }
-        Ok(known)
+        self.terms = terms;
+        self.torn_bytes = torn(len, &extent);
+        self.count_file(path)
     }
 }
 
-fn check_lane(dir: &Path, lane: u32, terms: &[bool]) -> Result<Report> {
+struct CheckedLane {
+    report: Report,
+    relied_on: Extent,
+    /// Places of the dictionary that keys lead to.
+    places: Vec<u32>,
+}
+
+fn check_lane(dir: &Path, lane: u32) -> Result<CheckedLane> {
     let mut report = Report::default();
     let manifest = Manifest::load(dir, lane)?;
-    report.read(&dir.join(manifest::FILE_NAME))?;
+    report.count_file(&dir.join(manifest::FILE_NAME))?;
     let mut segments = Vec::new();
     for entry in &manifest.segments {
         let path = segment_path(dir, entry.number);
@@ -112,11 +151,12 @@ fn check_lane(dir: &Path, lane: u32, terms: &[bool]) -> Result<Report> {
         entry.agrees_with(&path, &segment)?;
         segment.check()?;
         segment.check_structure()?;
-        report.read(&path)?;
+        report.count_file(&path)?;
         report.segments += 1;
         report.entries += segment.keys() as u64;
         segments.push(segment);
     }
+    let mut places = Vec::new();
     let layers: Vec<Layer<'_>> = segments.iter().map(Layer::Segment).collect();
     walk(&layers, |fingerprint, chain| {
         report.live_keys += u64::from(chain.cardinality() > 0);
@@ -125,14 +165,11 @@ fn check_lane(dir: &Path, lane: u32, terms: &[bool]) -> Result<Report> {
             let what = format!("a delta miscounts the ids of fingerprint {:016x}", fingerprint.0);
             return Err(Error::corrupt(dir, 0, what));
         }
-        let stray = |id: &&u32| {
-            **id & TERM_ID_FLAG != 0
-                && terms.get((**id & !TERM_ID_FLAG) as usize) != Some(&true)
-                && !terms.is_empty()
-        };
-        if let Some(id) = ids.iter().find(stray) {
-            let what = format!("a key leads to term {id}, which the dictionary lacks");
-            return Err(Error::corrupt(dir, 0, what));
+        // An index without terms may use these ids itself.
+        if manifest.terms != Extent::default() {
+            places.extend(
+                ids.iter().filter(|&id| id & TERM_ID_FLAG != 0).map(|id| id & !TERM_ID_FLAG),
+            );
         }
         Ok(())
     })?;
@@ -149,5 +186,5 @@ fn check_lane(dir: &Path, lane: u32, terms: &[bool]) -> Result<Report> {
             report.leftovers.push(path);
         }
     }
-    Ok(report)
+    Ok(CheckedLane { report, relied_on: manifest.terms, places })
 }

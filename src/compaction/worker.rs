@@ -198,8 +198,10 @@ impl Lane {
         let live_keys = keeper.live_keys.saturating_add_signed(growth);
         if let Some(dir) = &keeper.dir {
             // Terms first: no key on disk may lead to a term that is not.
-            upkeep.dictionary.persist()?;
-            next.manifest(self.number, keeper.next_number, live_keys).store(dir)?;
+            let terms = upkeep.dictionary.persist()?;
+            let (lane, next_number) = (self.number, keeper.next_number);
+            let segments = next.manifest_segments();
+            Manifest { lane, next_number, live_keys, terms, segments }.store(dir)?;
         }
         keeper.live_keys = live_keys;
         let dropped = {
@@ -238,9 +240,10 @@ impl Lane {
         }
     }
 
-    /// Opens a lane as its manifest describes it.
-    pub(crate) fn open(dir: &Path, number: u32) -> Result<Self> {
+    /// Opens a lane as its manifest describes it; `dictionary` has been read already.
+    pub(crate) fn open(dir: &Path, number: u32, dictionary: &Dictionary) -> Result<Self> {
         let manifest = Manifest::load(dir, number)?;
+        dictionary.check_extent(manifest.terms)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
@@ -263,14 +266,13 @@ impl Version {
         self.levels.iter().zip(keys).map(|(&level, keys)| Shape { level, keys }).collect()
     }
 
-    fn manifest(&self, lane: u32, next_number: u64, live_keys: u64) -> Manifest {
+    fn manifest_segments(&self) -> Vec<ManifestSegment> {
         let entry = |(&level, segment): (&u8, &Arc<Segment>)| ManifestSegment {
             number: segment.number(),
             level,
             keys: segment.keys() as u64,
             bytes: segment.byte_len() as u64,
         };
-        let segments = self.levels.iter().zip(&self.segments).map(entry).collect();
-        Manifest { lane, next_number, live_keys, segments }
+        self.levels.iter().zip(&self.segments).map(entry).collect()
     }
 }

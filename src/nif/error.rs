@@ -86,6 +86,15 @@ pub(super) fn encode<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     env.error_tuple((reason, error.to_string(), detail))
 }
 
+/// An integer that is no id; it may be negative, or larger than any number of ours.
+pub(super) fn id_out_of_range(id: Term<'_>) -> Term<'_> {
+    let env = id.get_env();
+    let message = format!("id {id:?} is not within 0..={}", crate::MAX_ID);
+    let detail = vec![(keys::id(), id), (keys::max(), crate::MAX_ID.encode(env))];
+    let detail = Term::map_from_pairs(env, &detail).unwrap_or_else(|_| Term::map_new(env));
+    env.error_tuple((reasons::id_out_of_range(), message, detail))
+}
+
 /// A term of the wrong kind: `what` says which argument and what belongs there.
 pub(super) fn invalid_argument<'a>(env: Env<'a>, what: &str) -> Term<'a> {
     env.error_tuple((reasons::invalid_argument(), what, Term::map_new(env)))

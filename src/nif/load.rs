@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
 use super::{IndexResource, answer, done, error, more, term};
+use crate::error::Error;
 use crate::load::Loader;
 
 /// A load under way; keeps its index alive.
@@ -31,16 +32,17 @@ fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Te
     };
     answer(env, &loader.index, |index| {
         index.check_open()?;
-        let mut held = loader.loader.lock();
-        for &(key, _) in &pairs {
-            index.fingerprint(key)?;
+        if let Some((key, _)) = pairs.iter().find(|(key, _)| key.len() > crate::MAX_KEY_LEN) {
+            return Err(Error::KeyTooLong { len: key.len() });
         }
-        for &(key, id) in &pairs {
-            held.add(index, key, id)?;
-        }
-        if held.is_full() {
-            held.step(index)?;
-        }
+        let surplus = {
+            let mut held = loader.loader.lock();
+            for &(key, id) in &pairs {
+                held.add(index, key, id)?;
+            }
+            if held.is_full() { held.take_fullest() } else { None }
+        };
+        surplus.map_or(Ok(()), |lane| lane.write(index))?;
         Ok(pairs.len().encode(env))
     })
 }
@@ -58,10 +60,21 @@ fn decode(pairs: Term<'_>) -> term::Decoded<'_, Vec<(&[u8], u32)>> {
     Ok(out)
 }
 
+/// Writes one lane out. Several processes may call this at once, to use several cores; the load
+/// is complete when each of them has been told it is done.
 #[rustler::nif(schedule = "DirtyIo")]
 fn load_step<'a>(env: Env<'a>, loader: &'a LoaderResource) -> Term<'a> {
-    answer(env, &loader.index, |index| {
-        let mut held = loader.loader.lock();
-        Ok(if held.step(index)? { more().encode(env) } else { (done(), held.total()).encode(env) })
-    })
+    let outcome = answer(env, &loader.index, |index| {
+        let lane = loader.loader.lock().take_fullest();
+        match lane {
+            Some(lane) => lane.write(index).map(|()| more().encode(env)),
+            None => {
+                index.check_writable()?;
+                Ok((done(), loader.loader.lock().total()).encode(env))
+            }
+        }
+    });
+    // Pairs of keys that were there already went through overlays.
+    loader.index.wake_compactor(env, loader.index.encode(env));
+    outcome
 }

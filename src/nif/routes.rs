@@ -4,7 +4,7 @@ use rustler::{Encoder as _, Env, Term};
 
 use super::writes::with_wakeup;
 use super::{IndexResource, answer, large, term};
-use crate::index::{Attempt, Index};
+use crate::index::Attempt;
 use crate::lane::Op;
 use crate::routes::Target;
 
@@ -88,22 +88,25 @@ fn targets_of<'a>(
         Err(fault) => return fault,
     };
     answer(env, resource, |index| {
-        let ids = index.get_bounded(key, most)?;
-        Ok(ids.map_or_else(|| large().encode(env), |ids| targets(env, index, ids.as_slice())))
+        let mut terms = Vec::new();
+        let all = index.targets(key, most, |target| terms.extend(encode(env, target)))?;
+        Ok(if all { terms.encode(env) } else { large().encode(env) })
     })
 }
 
 /// All distinct targets of the index.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn route_targets<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
-    answer(env, resource, |index| Ok(targets(env, index, &index.ids()?)))
+    answer(env, resource, |index| {
+        let mut terms = Vec::new();
+        index.all_targets(|target| terms.extend(encode(env, target)))?;
+        Ok(terms.encode(env))
+    })
 }
 
-fn targets<'a>(env: Env<'a>, index: &Index, ids: &[u32]) -> Term<'a> {
-    let mut terms = Vec::with_capacity(ids.len());
-    index.resolve(ids, |target| match target {
-        Target::Id(id) => terms.push(id.encode(env)),
-        Target::Term(bytes) => terms.extend(term::decode_external(env, bytes)),
-    });
-    terms.encode(env)
+fn encode<'a>(env: Env<'a>, target: Target<'_>) -> Option<Term<'a>> {
+    match target {
+        Target::Id(id) => Some(id.encode(env)),
+        Target::Term(bytes) => term::decode_external(env, bytes),
+    }
 }

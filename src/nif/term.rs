@@ -6,7 +6,6 @@ use rustler::{Atom, Binary, Encoder as _, Env, Term};
 use super::error::invalid_argument;
 use crate::config::{Config, Verify};
 use crate::dictionary::TERM_ID_FLAG;
-use crate::error::Error;
 use crate::hash::HashKey;
 use crate::lane::Op;
 use crate::record::IdSet;
@@ -23,11 +22,10 @@ pub(super) fn key<'a>(term: Term<'a>) -> Decoded<'a, &'a [u8]> {
 }
 
 pub(super) fn id(term: Term<'_>) -> Decoded<'_, u32> {
-    let env = term.get_env();
-    match term.decode::<u64>() {
-        Ok(id) if id <= crate::MAX_ID.into() => Ok(id as u32),
-        Ok(id) => Err(super::error::encode(env, &Error::IdOutOfRange { id })),
-        Err(_) => Err(invalid_argument(env, "the id is not an integer within 0..2_147_483_647")),
+    match term.decode::<u32>() {
+        Ok(id) if id <= crate::MAX_ID => Ok(id),
+        _ if term.is_integer() => Err(super::error::id_out_of_range(term)),
+        _ => Err(invalid_argument(term.get_env(), "the id is not an integer")),
     }
 }
 
@@ -124,7 +122,11 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
 
 #[inline]
 pub(super) fn ids<'a>(env: Env<'a>, ids: &IdSet) -> Term<'a> {
-    ids.as_slice().encode(env)
+    match ids {
+        // Without the detour over an array of terms.
+        IdSet::One(id) => Term::list_new_empty(env).list_prepend(id.encode(env)),
+        ids => ids.as_slice().encode(env),
+    }
 }
 
 /// A stored term, from the external format; `None` if the bytes are none.

@@ -138,6 +138,7 @@ fn verify<'a>(env: Env<'a>, path: Term<'a>) -> Term<'a> {
                 ("entries", report.entries),
                 ("live_keys", report.live_keys),
                 ("terms", report.terms),
+                ("torn_bytes", report.torn_bytes),
             ],
         );
         let key = atom(env, "leftovers");

@@ -1,25 +1,20 @@
 //! The minimal perfect hash of a segment: n distinct fingerprints to the positions 0..n.
 //!
-//! Construction is ptr_hash's (Groot Koerkamp, "PtrHash: Minimal Perfect Hashing at RAM
+//! The function is that of PtrHash (Groot Koerkamp, "PtrHash: Minimal Perfect Hashing at RAM
 //! Throughput", 2025), with its fast parameters: a pilot byte for every three keys, 99 % load.
-//! Evaluation and the stored form are ours: a few multiplications over two plain arrays. So
-//! bytes from disk never reach code that trusts them, absent keys cannot read out of bounds,
-//! look-ups can prefetch between the steps, and the format does not follow a crate's releases.
+//! Construction is the ptr_hash crate's. Evaluation and the stored form are ours: a few
+//! multiplications over two plain arrays. So bytes from disk never reach code that trusts them,
+//! absent keys cannot read out of bounds, look-ups can prefetch between the steps, and the format
+//! does not follow a crate's releases.
 
-use std::cell::Cell;
-
-use ptr_hash::{PtrHash, PtrHashParams, bucket_fn::Linear};
+mod large;
+mod small;
 
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 
 /// ptr_hash's mixing constant for pilots; part of our format now.
 const PILOT_MIX: u64 = 0x517c_c1b7_2722_0a95;
-
-/// Multipliers tried in turn. The first is the identity; the others reshuffle the fingerprints
-/// should construction ever fail with all of ptr_hash's own seeds.
-const MULTIPLIERS: [u64; 4] =
-    [1, 0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f];
 
 /// Everything but the two arrays: what evaluation needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +59,7 @@ impl Mph {
 
     #[inline]
     fn hashed(&self, fingerprint: Fingerprint) -> u64 {
-        fingerprint.0.wrapping_mul(self.params.multiplier) ^ self.params.seed
+        mixed(fingerprint.0, self.params.multiplier) ^ self.params.seed
     }
 
     /// The bucket, an index into the pilots.
@@ -106,6 +101,15 @@ impl Mph {
     }
 }
 
+/// A bijection that spreads fingerprints which have some of their bits in common: those of one
+/// lane share low bits, those of a bulk load perhaps high ones. Slots depend on the low bits
+/// wherever their number is even, buckets on the high ones.
+#[inline]
+fn mixed(fingerprint: u64, multiplier: u64) -> u64 {
+    let product = fingerprint.wrapping_mul(multiplier);
+    product ^ (product >> 32)
+}
+
 #[inline]
 fn mul_high(a: u64, b: u64) -> usize {
     ((u128::from(a) * u128::from(b)) >> 64) as usize
@@ -127,117 +131,53 @@ pub(crate) struct BuiltMph {
     pub(crate) positions: Vec<u32>,
 }
 
-thread_local! {
-    /// The seed ptr_hash handed to the hasher last. It keeps the seed private otherwise.
-    static SEED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The identity, as fingerprints are hashes already; notes the seed in passing.
-#[derive(Clone)]
-struct SeedWitness;
-
-impl ptr_hash::hash::KeyHasher<u64> for SeedWitness {
-    type H = u64;
-
-    #[inline]
-    fn hash(key: &u64, seed: u64) -> u64 {
-        SEED.set(seed);
-        key ^ seed
-    }
-}
-
-type Builder = PtrHash<u64, Linear, Vec<u32>, SeedWitness>;
-
 impl BuiltMph {
     /// Builds the function for distinct fingerprints.
     ///
     /// # Errors
-    /// [`Error::MphConstruction`] when no seed works; [`Error::TooLarge`] above 2^32 - 1 keys.
+    /// [`Error::MphConstruction`] when no seed works, as for equal fingerprints;
+    /// [`Error::TooLarge`] above 2^32 - 1 keys.
     pub(crate) fn build(fingerprints: &[u64]) -> Result<Self> {
         if fingerprints.len() > u32::MAX as usize {
             return Err(Error::TooLarge { what: "a segment's keys", limit: u32::MAX.into() });
         }
-        for multiplier in MULTIPLIERS {
-            let keys: Vec<u64> = fingerprints.iter().map(|f| f.wrapping_mul(multiplier)).collect();
-            let built = Builder::try_new(&keys, PtrHashParams::default_fast());
-            if let Some(found) = built.and_then(|b| extract(&b, &keys, multiplier, fingerprints)) {
-                return Ok(found);
+        let built = if fingerprints.len() <= small::MAX_KEYS {
+            small::build(fingerprints)
+        } else {
+            large::build(fingerprints)
+        };
+        built.ok_or(Error::MphConstruction { keys: fingerprints.len() })
+    }
+
+    /// Places every key, and sends those in slots above the key count to the free positions.
+    /// `None` if two keys share a slot: the pilots are no solution.
+    fn place(params: MphParams, pilots: Vec<u8>, fingerprints: &[u64]) -> Option<Self> {
+        let mph = Mph::new(params);
+        let keys = fingerprints.len();
+        let mut taken = vec![false; params.slots as usize];
+        let mut positions = Vec::with_capacity(keys);
+        for &fingerprint in fingerprints {
+            let fingerprint = Fingerprint(fingerprint);
+            let slot = mph.slot(fingerprint, *pilots.get(mph.bucket(fingerprint))?);
+            if std::mem::replace(taken.get_mut(slot)?, true) {
+                return None;
+            }
+            positions.push(slot as u32);
+        }
+        let mut free = (0..keys).filter(|&position| !taken[position]);
+        // Spare slots that no key uses lead to position 0; whoever gets there is absent.
+        let spare: Vec<u32> = taken[keys..]
+            .iter()
+            .map(|&taken| if taken { free.next().map(|p| p as u32) } else { Some(0) })
+            .collect::<Option<_>>()?;
+        for position in &mut positions {
+            if let Some(above) = (*position as usize).checked_sub(keys) {
+                *position = spare[above];
             }
         }
-        Err(Error::MphConstruction { keys: fingerprints.len() })
+        let remap = spare.iter().flat_map(|position| position.to_le_bytes()).collect();
+        Some(Self { mph, pilots, remap, positions })
     }
-}
-
-/// Reads ptr_hash's result out through its public functions alone, and proves on the way that
-/// our evaluation agrees with it on every key. `None` if it ever does not.
-fn extract(
-    builder: &Builder,
-    keys: &[u64],
-    multiplier: u64,
-    fingerprints: &[u64],
-) -> Option<BuiltMph> {
-    if keys.is_empty() {
-        return None;
-    }
-    // Every evaluation passes the seed to the hasher.
-    builder.index_no_remap(&keys[0]);
-    let params = MphParams {
-        keys: keys.len() as u64,
-        buckets: bucket_count(keys.len(), PtrHashParams::default_fast().lambda),
-        slots: builder.max_index_no_remap() as u64,
-        seed: SEED.get(),
-        multiplier,
-    };
-    let mph = Mph::new(params);
-    let pilots = recover_pilots(builder, &mph)?;
-
-    let mut remap = vec![0_u8; params.remap_len() as usize * 4];
-    let mut positions = Vec::with_capacity(keys.len());
-    for (key, &fingerprint) in keys.iter().zip(fingerprints) {
-        let fingerprint = Fingerprint(fingerprint);
-        let position = builder.index(key);
-        let slot = mph.slot(fingerprint, *pilots.get(mph.bucket(fingerprint))?);
-        if let Some(spare) = slot.checked_sub(keys.len()) {
-            let word = remap.get_mut(spare * 4..spare * 4 + 4)?;
-            word.copy_from_slice(&(position as u32).to_le_bytes());
-        } else if slot != position {
-            return None;
-        }
-        positions.push(u32::try_from(position).ok()?);
-    }
-    Some(BuiltMph { mph, pilots, remap, positions })
-}
-
-/// ptr_hash's number of buckets for one part: n / lambda, and three more for small n.
-fn bucket_count(keys: usize, lambda: f64) -> u64 {
-    (keys as f64 / lambda).ceil() as u64 + 3
-}
-
-/// Finds each bucket's pilot by asking where probes of that bucket land. Small pilots are the
-/// commonest (ptr_hash takes the first that fits), so the search is short.
-fn recover_pilots(builder: &Builder, mph: &Mph) -> Option<Vec<u8>> {
-    // With few slots many pilots agree on one probe; pilots that agree on all of these are
-    // interchangeable, or `extract` notices on the members.
-    const PROBES: u64 = 16;
-    let MphParams { buckets, seed, slots, .. } = *mph.params();
-    let mixed: [u64; 256] = std::array::from_fn(|pilot| mixed_pilot(pilot as u8, seed));
-    let land = |hashed: u64, pilot: u64| mul_high(slots, mph.inverse.wrapping_mul(hashed ^ pilot));
-    let asked = |hashed: u64| builder.index_no_remap(&(hashed ^ seed));
-    (0..buckets)
-        .map(|bucket| {
-            let start = (u128::from(bucket) << 64).div_ceil(u128::from(buckets)) as u64;
-            let first = asked(start);
-            let agrees = |pilot: u64| {
-                (1..PROBES).all(|i| {
-                    let hashed = start + i.wrapping_mul(PILOT_MIX) / buckets;
-                    land(hashed, pilot) == asked(hashed)
-                })
-            };
-            let found =
-                mixed.iter().position(|&pilot| land(start, pilot) == first && agrees(pilot));
-            found.map(|pilot| pilot as u8)
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -268,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_small_size_is_a_bijection() {
-        for n in 1..=300 {
+        for n in 1..=600 {
             for salt in 0..5 {
                 assert_bijective(&fingerprints(n, salt * 1000 + n as u64));
             }
@@ -284,10 +224,27 @@ mod tests {
 
     #[test]
     fn keys_of_one_lane_are_a_bijection() {
-        // Low bits fixed as a lane's are.
-        let keys: Vec<u64> =
-            fingerprints(20_000, 7).iter().map(|f| (f & !0x3fff) | 0x123).collect();
-        assert_bijective(&keys);
+        // 126 keys once failed: 128 slots, and the lane's low bits are few.
+        let slots_of_a_lane =
+            (0..crate::NUM_SLOTS as u64).filter(|&s| crate::jump_hash(s, 64) == 3);
+        let jump_slots: Vec<u64> = slots_of_a_lane.take(200).collect();
+        for n in (1..=600).chain([4096, 20_000]) {
+            for slots in [1, 2, 200] {
+                let lane = fingerprints(n, 7 + n as u64).into_iter().enumerate();
+                let slot = |i: usize| jump_slots[i % slots];
+                let keys: Vec<u64> = lane.map(|(i, f)| (f & !0x3fff) | slot(i)).collect();
+                assert_bijective(&keys);
+            }
+        }
+    }
+
+    #[test]
+    fn neighbouring_keys_are_a_bijection() {
+        for n in [10, 300, 5000, 50_000] {
+            let start = 0x1234_5678_9abc_def0_u64;
+            assert_bijective(&(0..n).map(|i| start + i).collect::<Vec<_>>());
+            assert_bijective(&(0..n).map(|i| start + (i << 14)).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -1,0 +1,4 @@
+[
+  inputs: ["{mix,.formatter}.exs", "{mix,lib,test,bench,demo}/**/*.{ex,exs}"],
+  line_length: 98
+]

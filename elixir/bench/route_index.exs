@@ -1,0 +1,190 @@
+# LsmIndex against ETS and Map, in one run on one machine:
+#
+#     mix run bench/route_index.exs             # 10 K, 100 K and 1 M keys
+#     LSM_BENCH_10M=1 mix run bench/route_index.exs
+#
+# The ETS table has the rows of the sync service's equality index, `{{cond, field, value},
+# {type, id}}`; the Map the same key and id. Keys are made beforehand for all. Trust the ratios
+# more than the figures.
+
+Code.require_file("support/measure.exs", __DIR__)
+
+defmodule Bench.RouteIndex do
+  alias Bench.{Measure, Table}
+
+  @lookups 200_000
+  @puts 100_000
+  @batch 100
+  # What the project promises at 1 M keys, as a share of ETS.
+  @targets %{"hit" => 0.45, "miss" => 0.30, "batch of 100, per key" => 0.20, "load" => 0.60}
+
+  def run(keys) do
+    # A process of its own, so that nothing of one size burdens the next.
+    fn -> measure(keys) end |> Task.async() |> Task.await(:infinity)
+  end
+
+  defp measure(n) do
+    directory = Path.join(System.tmp_dir!(), "lsm_index_bench_#{System.os_time()}")
+    rows = for i <- 1..n, do: {{1, "user_id", i}, {:int8, i}}
+    pairs = for i <- 1..n, do: {key(i), i}
+
+    {ets, ets_load} = Measure.once(n, fn -> ets(rows) end)
+    {map, map_load} = Measure.once(n, fn -> Map.new(rows) end)
+    {index, load} = Measure.once(n, fn -> loaded(directory, pairs) end)
+    :ok = LsmIndex.compact(index)
+
+    lookups = min(@lookups, n)
+    hits = for _ <- 1..lookups, do: :rand.uniform(n)
+    lookup_rows = lookups(index, ets, map, hits, lookups)
+    put_row = puts(ets, n)
+
+    files = bytes_per_key(directory, index, n)
+    {reopen_ms, index} = reopen(index, directory)
+    memory = LsmIndex.memory(index)
+
+    Table.print(
+      "#{n} keys (nanoseconds per operation, unless said)",
+      ["", "LsmIndex/ETS", "target", "LsmIndex", "ETS", "Map"],
+      (lookup_rows ++
+         [
+           put_row,
+           row("load", load, ets_load, map_load),
+           memory_row(memory, ets, map, n),
+           ["files, bytes per key", nil, target(n, "12.60"), files, nil, nil],
+           [
+             "reopen, ms",
+             reopen_ms / (ets_load * n / 1.0e6),
+             target(n, "50 ms"),
+             reopen_ms,
+             ets_load * n / 1.0e6,
+             map_load * n / 1.0e6
+           ]
+         ])
+      |> Enum.map(&with_target(&1, n))
+    )
+
+    LsmIndex.close(index)
+    File.rm_rf!(directory)
+  end
+
+  defp key(i), do: <<1::32, i::64>>
+
+  defp ets(rows) do
+    table = :ets.new(:routes, [:set, :public, read_concurrency: true])
+    Enum.each(rows, &:ets.insert(table, &1))
+    table
+  end
+
+  defp loaded(directory, pairs) do
+    {:ok, index} = LsmIndex.open(directory)
+    {:ok, _count} = LsmIndex.load(index, pairs)
+    index
+  end
+
+  defp lookups(index, ets, map, hits, n) do
+    ets_hits = for i <- hits, do: {1, "user_id", i}
+    ets_misses = for i <- hits, do: {2, "user_id", i}
+    hits = for i <- hits, do: key(i)
+    misses = for <<1::32, i::64>> <- hits, do: <<2::32, i::64>>
+    batches = Enum.chunk_every(hits, @batch)
+
+    hit =
+      Measure.in_turns(
+        [
+          lsm: fn -> Enum.each(hits, &LsmIndex.get(index, &1)) end,
+          ets: fn -> Enum.each(ets_hits, &:ets.lookup(ets, &1)) end,
+          map: fn -> Enum.each(ets_hits, &Map.get(map, &1)) end,
+          batch: fn -> Enum.each(batches, &LsmIndex.get_many(index, &1)) end
+        ],
+        n
+      )
+
+    miss =
+      Measure.in_turns(
+        [
+          lsm: fn -> Enum.each(misses, &LsmIndex.get(index, &1)) end,
+          ets: fn -> Enum.each(ets_misses, &:ets.lookup(ets, &1)) end,
+          map: fn -> Enum.each(ets_misses, &Map.get(map, &1)) end
+        ],
+        n
+      )
+
+    [
+      row("hit", hit.lsm, hit.ets, hit.map),
+      row("miss", miss.lsm, miss.ets, miss.map),
+      row("batch of 100, per key", hit.batch, hit.ets, hit.map)
+    ]
+  end
+
+  # New keys, one call each, into an index in memory of the size that the table has.
+  defp puts(ets, n) do
+    {:ok, index} = LsmIndex.open(:memory)
+    {:ok, _count} = LsmIndex.load(index, for(i <- 1..n, do: {key(i), i}))
+    fresh = for i <- (n + 1)..(n + @puts), do: {key(i), i}
+    ets_fresh = for i <- (n + 1)..(n + @puts), do: {{1, "user_id", i}, {:int8, i}}
+
+    {_, put} =
+      Measure.once(@puts, fn ->
+        Enum.each(fresh, fn {key, id} -> LsmIndex.put(index, key, id) end)
+      end)
+
+    {_, insert} = Measure.once(@puts, fn -> Enum.each(ets_fresh, &:ets.insert(ets, &1)) end)
+
+    {_, delete} =
+      Measure.once(@puts, fn -> Enum.each(ets_fresh, &:ets.delete(ets, elem(&1, 0))) end)
+
+    LsmIndex.close(index)
+    _ = delete
+    row("put", put, insert, nil)
+  end
+
+  defp bytes_per_key(directory, index, n) do
+    :ok = LsmIndex.sync(index)
+    Measure.file_bytes(directory) / n
+  end
+
+  defp reopen(index, directory) do
+    :ok = LsmIndex.close(index)
+
+    times =
+      for _ <- 1..5 do
+        {{:ok, index}, nanoseconds} = Measure.once(1, fn -> LsmIndex.open(directory) end)
+        :ok = LsmIndex.close(index)
+        nanoseconds / 1.0e6
+      end
+
+    {:ok, index} = LsmIndex.open(directory)
+    {Measure.median(times), index}
+  end
+
+  defp memory_row(memory, ets, map, n) do
+    word = :erlang.system_info(:wordsize)
+    ets_bytes = :ets.info(ets, :memory) * word
+
+    row(
+      "memory, bytes per key",
+      memory.total / n,
+      ets_bytes / n,
+      :erts_debug.flat_size(map) * word / n
+    )
+  end
+
+  defp row(name, lsm, ets, map), do: [name, lsm / ets, nil, lsm, ets, map]
+
+  defp with_target([name, ratio, nil | rest], n),
+    do: [name, ratio, target(n, @targets[name]) | rest]
+
+  defp with_target(row, _n), do: row
+
+  defp target(1_000_000, target), do: target
+  defp target(_n, _target), do: nil
+end
+
+IO.puts(
+  "Elixir #{System.version()}, OTP #{System.otp_release()}, #{System.schedulers_online()} schedulers"
+)
+
+sizes =
+  [10_000, 100_000, 1_000_000] ++ if(System.get_env("LSM_BENCH_10M"), do: [10_000_000], else: [])
+
+Enum.each(sizes, &Bench.RouteIndex.run/1)

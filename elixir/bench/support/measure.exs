@@ -1,0 +1,74 @@
+defmodule Bench.Measure do
+  @moduledoc false
+  # Timing for the bench scripts. Subjects of one row are measured in turns, so that a noisy
+  # neighbour on the machine hits all of them; a figure is the median of the rounds.
+
+  @doc "Runs each subject `rounds` times in turns; the median nanoseconds per operation of each."
+  def in_turns(subjects, operations, rounds \\ 7) do
+    times =
+      for _round <- 1..rounds, {name, fun} <- subjects do
+        :erlang.garbage_collect()
+        {microseconds, _result} = :timer.tc(fun)
+        {name, microseconds * 1000 / operations}
+      end
+
+    times
+    |> Enum.group_by(&elem(&1, 0), &elem(&1, 1))
+    |> Map.new(fn {name, figures} -> {name, median(figures)} end)
+  end
+
+  @doc "Runs `fun` once; its result and the nanoseconds per operation."
+  def once(operations, fun) do
+    :erlang.garbage_collect()
+    {microseconds, result} = :timer.tc(fun)
+    {result, microseconds * 1000 / operations}
+  end
+
+  def median(figures), do: figures |> Enum.sort() |> Enum.at(div(length(figures), 2))
+
+  @doc "What the operating system holds for the files below `directory`, in bytes of content."
+  def file_bytes(directory) do
+    [directory, "**"]
+    |> Path.join()
+    |> Path.wildcard(match_dot: true)
+    |> Enum.map(&File.stat!/1)
+    |> Enum.filter(&(&1.type == :regular))
+    |> Enum.map(& &1.size)
+    |> Enum.sum()
+  end
+end
+
+defmodule Bench.Table do
+  @moduledoc false
+  # Plain text tables: the first column to the left, the others to the right.
+
+  def print(title, header, rows) do
+    rows = Enum.map([header | rows], fn row -> Enum.map(row, &cell/1) end)
+
+    widths =
+      rows
+      |> Enum.zip_with(& &1)
+      |> Enum.map(fn cells -> cells |> Enum.map(&String.length/1) |> Enum.max() end)
+
+    [header | rows] = Enum.map(rows, &line(&1, widths))
+    IO.puts(["\n", title, "\n", header, "\n", String.duplicate("-", String.length(header))])
+    Enum.each(rows, &IO.puts/1)
+  end
+
+  defp line([first | rest], [width | widths]) do
+    rest = Enum.zip_with(rest, widths, &String.pad_leading/2)
+    Enum.join([String.pad_trailing(first, width) | rest], "  ")
+  end
+
+  defp cell(nil), do: "-"
+  defp cell(text) when is_binary(text), do: text
+
+  defp cell(number) when is_float(number) and number < 10,
+    do: :erlang.float_to_binary(number, decimals: 2)
+
+  defp cell(number) when is_float(number) and number < 100,
+    do: :erlang.float_to_binary(number, decimals: 1)
+
+  defp cell(number) when is_float(number), do: number |> round() |> Integer.to_string()
+  defp cell(number), do: to_string(number)
+end

@@ -1,0 +1,299 @@
+defmodule LsmEqualityIndex do
+  @moduledoc """
+  The route index for clauses of the form `field = constant`, behind `LsmIndex.Index`.
+
+      iex> alias LsmIndex.Index
+      iex> index = LsmEqualityIndex.new(:numeric)
+      iex> index = Index.add_shape(index, 1.5, "shape-1", nil)
+      iex> Index.affected_shapes(index, "price", %{"price" => "1.50"}, %{})
+      MapSet.new(["shape-1"])
+
+  An index holds the clauses on one field, and is asked with that field's text as PostgreSQL sends
+  it. `LsmIndex.Key` says which constants a type takes, and which of them are equal.
+
+  ## It is mutable
+
+  `LsmIndex.Index.add_shape/4` and `LsmIndex.Index.remove_shape/4` return the index they were
+  given, changed in place: an index kept from before a removal does not hold the shape any more
+  either. Any process may use it, many at once.
+
+  ## In memory or in a directory
+
+  Without `path:`, an index takes microseconds to make and a few kilobytes, has no process and no
+  file, and is freed with the last reference to it, so throw-away indexes need no care.
+
+  With `path:`, it is stored in that directory and there again when it is opened next. It belongs
+  to the process that called `new/2`, is closed when that process ends, and before that by
+  `close/1`. The directory does not know the type: open it with the type, and with a parser that
+  gives the same values, that it was written with. Shape ids and rests of clauses must then mean
+  something after a restart, so ones that hold pids, ports, references or functions are refused.
+  """
+
+  alias LsmIndex.{Error, Key, Postgres}
+
+  @enforce_keys [:type, :lsm]
+  defstruct [:type, :lsm, :residual, :parser]
+
+  @type t :: %__MODULE__{
+          type: term,
+          lsm: LsmIndex.t(),
+          residual: residual | nil,
+          parser: parser | nil
+        }
+
+  @typedoc "Decides whether the rest of a shape's clause holds for a record."
+  @type residual :: (and_where :: term, LsmIndex.Index.record(), shape :: term -> boolean)
+
+  @typedoc "Reads the text of a record."
+  @type parser :: (text :: binary -> {:ok, value :: term} | :error)
+
+  @doc """
+  Makes an index of clauses on a field of the given type: one of `LsmIndex.Postgres.types/0`, or
+  any term with a `parser:`.
+
+  Options:
+
+    * `:path` - the directory to store the index in; without it, the index is in memory.
+    * `:residual` - `fn and_where, record, shape -> boolean end`, asked about every shape that was
+      added with an `and_where` and whose constant matches. `shape` is what the map given to
+      `LsmIndex.Index.affected_shapes/4` holds under the shape's id. Without it, only shapes with
+      the `and_where` `nil` can be added.
+    * `:parser` - `fn text -> {:ok, value} | :error end`, reads the text of records instead of
+      `LsmIndex.Postgres`. The constants given to `LsmIndex.Index.add_shape/4` are then values
+      such as the parser returns.
+    * all others as in `LsmIndex.open/2`.
+
+  Raises `ArgumentError` for an unknown type, `LsmIndex.Error` for what `LsmIndex.open/2` refuses.
+
+      iex> index = LsmEqualityIndex.new(:citext, parser: &{:ok, String.downcase(&1)})
+      iex> index = LsmIndex.Index.add_shape(index, "anna", "shape-1", nil)
+      iex> LsmIndex.Index.affected_shapes(index, "name", %{"name" => "ANNA"}, %{})
+      MapSet.new(["shape-1"])
+  """
+  @spec new(type :: term, keyword) :: t
+  def new(type, options \\ []) do
+    {path, options} = Keyword.pop(options, :path, :memory)
+    {residual, options} = pop_function(options, :residual, 3)
+    {parser, options} = pop_function(options, :parser, 1)
+
+    unless parser || type in Postgres.types() do
+      raise ArgumentError,
+            "unknown type #{inspect(type)}: give parser: a function that reads its text, " <>
+              "or one of #{inspect(Postgres.types())}"
+    end
+
+    case LsmIndex.open(path, options) do
+      {:ok, lsm} -> %__MODULE__{type: type, lsm: lsm, residual: residual, parser: parser}
+      {:error, error} -> raise error
+    end
+  end
+
+  @doc """
+  Adds many shapes at once, from an enumerable of `{value, shape_id}`, and much faster than
+  `LsmIndex.Index.add_shape/4` would one by one.
+
+  The shape ids are integers from 0 to 2^30-1, and nothing is left of their clauses. Returns the
+  number of pairs taken.
+
+      iex> index = LsmEqualityIndex.new(:int8)
+      iex> LsmEqualityIndex.load(index, for(n <- 1..1000, do: {n, n}))
+      {:ok, 1000}
+      iex> LsmIndex.Index.affected_shapes(index, "id", %{"id" => "7"}, %{})
+      MapSet.new([7])
+  """
+  @spec load(t, Enumerable.t()) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def load(%__MODULE__{} = index, shapes) do
+    pairs = Stream.map(shapes, fn {value, id} -> {key!(index, value), id!(id)} end)
+    LsmIndex.load(index.lsm, pairs)
+  end
+
+  @doc "Counters of the underlying index, see `LsmIndex.stats/1`."
+  @spec stats(t) :: map
+  def stats(%__MODULE__{lsm: lsm}), do: LsmIndex.stats(lsm)
+
+  @doc "Bytes by part and in `:total`, see `LsmIndex.memory/1`."
+  @spec memory(t) :: map
+  def memory(%__MODULE__{lsm: lsm}), do: LsmIndex.memory(lsm)
+
+  @doc "Writes what is in memory to segments, see `LsmIndex.flush/1`."
+  @spec flush(t) :: :ok | {:error, Error.t()}
+  def flush(%__MODULE__{lsm: lsm}), do: LsmIndex.flush(lsm)
+
+  @doc "Brings every lane down to one segment, see `LsmIndex.compact/1`."
+  @spec compact(t) :: :ok | {:error, Error.t()}
+  def compact(%__MODULE__{lsm: lsm}), do: LsmIndex.compact(lsm)
+
+  @doc "Closes the index: what has a path is stored, all memory freed. Closing again is harmless."
+  @spec close(t) :: :ok | {:error, Error.t()}
+  def close(%__MODULE__{lsm: lsm}), do: LsmIndex.close(lsm)
+
+  @doc false
+  @spec key!(t, term) :: Key.t()
+  def key!(%__MODULE__{type: type}, value) do
+    case Key.encode(type, value) do
+      {:ok, key} -> key
+      :error when is_nil(value) -> raise ArgumentError, "nil equals nothing: it is no constant"
+      :error -> raise ArgumentError, "no constant of type #{inspect(type)}: #{inspect(value)}"
+    end
+  end
+
+  defp pop_function(options, name, arity) do
+    case Keyword.pop(options, name) do
+      {function, options} when is_nil(function) or is_function(function, arity) ->
+        {function, options}
+
+      {other, _options} ->
+        raise ArgumentError,
+              "option #{inspect(name)} must be a function of #{arity} arguments, " <>
+                "got: #{inspect(other)}"
+    end
+  end
+
+  @max_plain_id 0x3FFF_FFFF
+
+  defp id!(id) when id in 0..@max_plain_id, do: id
+
+  defp id!(id) do
+    raise ArgumentError,
+          "load takes integers from 0 to #{@max_plain_id} as shape ids, got: #{inspect(id)}"
+  end
+end
+
+defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
+  alias LsmIndex.{Compactor, Error, Key, Native}
+
+  # An id that is a small integer, with nothing left of its clause, is stored as it is. All other
+  # shapes are stored as the term `{id}` or `{id, and_where}`, which the engine keeps once however
+  # many keys lead to it, and tells from others by its bytes.
+  @max_plain_id 0x3FFF_FFFF
+  @term_format [:deterministic, minor_version: 2]
+
+  def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
+
+  def add_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
+    key = LsmEqualityIndex.key!(index, value)
+    check_residual!(index, and_where)
+    check_lasting!(lsm, shape_id)
+    check_lasting!(lsm, and_where)
+    target = target(shape_id, and_where)
+
+    case Native.route_put(lsm.ref, key, target) do
+      :busy -> wait(lsm, :add_shape, fn -> Native.route_put_wait(lsm.ref, key, target) end)
+      answer -> ok!(answer)
+    end
+
+    index
+  end
+
+  def remove_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
+    # A value without a key was never added.
+    with {:ok, key} <- Key.encode(index.type, value) do
+      target = target(shape_id, and_where)
+
+      case Native.route_delete(lsm.ref, key, target) do
+        :busy ->
+          wait(lsm, :remove_shape, fn -> Native.route_delete_wait(lsm.ref, key, target) end)
+
+        answer ->
+          ok!(answer)
+      end
+    end
+
+    index
+  end
+
+  def affected_shapes(index, field, record, shapes) do
+    with %{^field => text} when not is_nil(text) <- record,
+         key when not is_nil(key) <- read!(index, field, text) do
+      for target <- targets(index, key),
+          holds?(target, index, record, shapes),
+          into: MapSet.new() do
+        shape_id(target)
+      end
+    else
+      _no_value -> MapSet.new()
+    end
+  end
+
+  def all_shape_ids(%{lsm: lsm}) do
+    lsm.ref |> Native.route_targets() |> ok!() |> MapSet.new(&shape_id/1)
+  end
+
+  defp read!(index, field, text) do
+    case read(index, text) do
+      {:ok, key} ->
+        key
+
+      nil ->
+        nil
+
+      :error ->
+        raise "Could not parse value for field #{inspect(field)} of type #{inspect(index.type)}"
+    end
+  end
+
+  defp read(_index, text) when not is_binary(text), do: :error
+  defp read(%{type: type, parser: nil}, text), do: Key.encode_text(type, text)
+
+  defp read(%{type: type, parser: parser}, text) do
+    case parser.(text) do
+      {:ok, nil} -> nil
+      {:ok, value} -> Key.encode(type, value)
+      :error -> :error
+    end
+  end
+
+  defp targets(%{lsm: %{ref: ref}}, key) do
+    case Native.route_get(ref, key) do
+      :large -> ref |> Native.route_get_dirty(key) |> ok!()
+      answer -> ok!(answer)
+    end
+  end
+
+  defp holds?({shape_id, and_where}, %{residual: residual} = index, record, shapes) do
+    # A stored index can hold what needs an evaluator, and be opened without one.
+    check_residual!(index, and_where)
+    residual.(and_where, record, Map.get(shapes, shape_id))
+  end
+
+  defp holds?(_target, _index, _record, _shapes), do: true
+
+  defp shape_id(id) when is_integer(id), do: id
+  defp shape_id(term), do: elem(term, 0)
+
+  defp target(id, nil) when id in 0..@max_plain_id, do: id
+  defp target(id, nil), do: :erlang.term_to_binary({id}, @term_format)
+  defp target(id, and_where), do: :erlang.term_to_binary({id, and_where}, @term_format)
+
+  defp check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
+    raise ArgumentError,
+          "the index was made without residual: and cannot decide #{inspect(and_where)}"
+  end
+
+  defp check_residual!(_index, _and_where), do: :ok
+
+  defp check_lasting!(%{path: :memory}, _term), do: :ok
+
+  defp check_lasting!(%{path: path}, term) do
+    lasting?(term) ||
+      raise ArgumentError,
+            "the index at #{path} is stored, and #{inspect(term)} would mean nothing after a restart"
+  end
+
+  defp lasting?(term) when is_binary(term) or is_atom(term) or is_number(term), do: true
+  defp lasting?([head | tail]), do: lasting?(head) and lasting?(tail)
+  defp lasting?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> lasting?()
+  defp lasting?(map) when is_map(map), do: map |> Map.to_list() |> lasting?()
+  defp lasting?(term), do: term == [] or is_bitstring(term)
+
+  defp wait(lsm, operation, fun), do: lsm |> Compactor.stalled(operation, fun) |> ok!()
+
+  defp ok!({:error, native}), do: raise(Error.from_native(native))
+  defp ok!(answer), do: answer
+end
+
+defimpl Inspect, for: LsmEqualityIndex do
+  def inspect(%{type: type, lsm: lsm}, _options) do
+    "#LsmEqualityIndex<#{Kernel.inspect(type)}, #{Kernel.inspect(lsm)}>"
+  end
+end

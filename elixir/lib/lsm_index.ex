@@ -1,0 +1,420 @@
+defmodule LsmIndex do
+  @moduledoc """
+  A multimap from keys to sets of ids that lives outside the BEAM heap, at about 12 bytes per key.
+
+  A *key* is a binary of 0 to 65 535 bytes, an *id* an integer from 0 to 2 147 483 647. An index
+  is kept in memory, or in a directory that is mapped and opens again at once.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "user:42", 7)
+      :ok
+      iex> LsmIndex.write(index, [{:put, "user:42", 3}, {:put, "user:43", 7}])
+      :ok
+      iex> LsmIndex.get(index, "user:42")
+      [3, 7]
+      iex> LsmIndex.get_many(index, ["user:43", "user:44"])
+      [[7], []]
+
+  Any process may use an index, and all at once: every call runs in the process that makes it. A
+  look-up sees every write to its key that returned before, and waits for no file.
+
+  ## Options
+
+  `open/2` and `start_link/1` take:
+
+    * `:num_lanes` - the number of independent parts, 1 to 16 384, 64 for a new index. A stored
+      index keeps the number it was created with; asking for another is an error.
+    * `:compaction_threshold` - how many changes a lane may hold in memory before they are written
+      to a segment, 10 000 at most by default. Small lanes write earlier.
+    * `:durability` - `:memory`, the only mode so far: what was flushed, synced or closed survives
+      a crash of the VM, later changes may not. `:os` and `:sync` are refused as unsupported.
+    * `:verify` - `:full` (default) compares all 64 bits of a key's fingerprint in a look-up,
+      `:fast` 40 of them, for less memory touched and a chance of 1 in 2^40 per look-up and
+      segment of a wrong answer.
+    * `:filter` - `:none`; `:fuse8` and `:bloom` are refused as unsupported.
+    * `:hash_key` - 16 secret bytes that key the hash, random by default and stored with the index.
+
+  Two keys with the same fingerprint become one; with n keys the chance of any such pair is at
+  most n² / 2^65, 3 in a million for 10 million keys.
+
+  ## Errors
+
+  Writes return `{:error, %LsmIndex.Error{}}`, reads raise it, for instance when the index is
+  closed. Nothing is changed by a write that fails.
+
+  ## Owners
+
+  An index opened with a path belongs to the process that opened it, and is closed when that one
+  dies. `start_link/1` puts an index under a supervisor; it is then used by its name:
+
+      children = [{LsmIndex, name: MyApp.Routes, path: "/var/lib/my_app/routes"}]
+      # later, anywhere
+      LsmIndex.get(MyApp.Routes, "user:42")
+
+  An index in memory that was opened by `open/2` has no owner and is freed with the last
+  reference to it.
+  """
+
+  alias LsmIndex.{Compactor, Error, Loader, Names, Native, Options, Owner, Telemetry}
+
+  @enforce_keys [:ref, :path, :num_lanes, :owner]
+  defstruct @enforce_keys
+
+  @typedoc "An opened index. Its fields are the library's own business."
+  @type t :: %__MODULE__{
+          ref: reference,
+          path: String.t() | :memory,
+          num_lanes: pos_integer,
+          owner: pid | nil
+        }
+
+  @typedoc "An index, or the name one was started under."
+  @type index :: t | atom
+  @type key :: binary
+  @typedoc "0 to 2 147 483 647"
+  @type id :: non_neg_integer
+  @type op :: {:put, key, id} | {:delete, key, id}
+
+  @doc """
+  Opens the index in the directory `path`, creating it if there is none, or a new one in memory.
+
+  With a path the calling process becomes the owner: the index is closed when it dies. A directory
+  can be open only once, in all VMs. See the module documentation for the options.
+
+      iex> {:ok, index} = LsmIndex.open(:memory, num_lanes: 8)
+      iex> index
+      #LsmIndex<:memory, lanes: 8>
+      iex> {:error, error} = LsmIndex.open(:memory, lanes: 8)
+      iex> {error.reason, error.detail}
+      {:invalid_option, %{option: :lanes, value: 8}}
+  """
+  @spec open(Path.t() | :memory, keyword) :: {:ok, t} | {:error, Error.t()}
+  def open(path, options \\ []) do
+    with {:ok, options} <- Options.validate(options),
+         {:ok, location} <- Options.location(path),
+         do: Owner.open(location, options)
+  end
+
+  @doc """
+  Closes the index: writes out what is in memory, releases files, lock and native memory.
+
+  Any process may close it, again and again. Calls in flight end as usual, later reads raise.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> {LsmIndex.close(index), LsmIndex.close(index)}
+      {:ok, :ok}
+      iex> LsmIndex.get(index, "user:42")
+      ** (LsmIndex.Error) the index is closed
+  """
+  @spec close(index) :: :ok | {:error, Error.t()}
+  def close(index) do
+    case Names.fetch(index) do
+      {:ok, %LsmIndex{owner: nil, ref: ref}} -> Error.wrap(Native.close(ref))
+      {:ok, index} -> Owner.close(index)
+      {:error, _not_started} -> :ok
+    end
+  end
+
+  @doc """
+  Starts an index in a supervision tree.
+
+  Besides those of `open/2` it takes the options `:path` (required, `:memory` is allowed) and
+  `:name`, an atom, by default `LsmIndex`: every function takes that name in place of the index.
+  """
+  @spec start_link(keyword) :: GenServer.on_start() | {:error, Error.t()}
+  def start_link(options) do
+    with {:ok, name, location, options} <- Options.start_options(options) do
+      Owner.start_link(name, location, options)
+    end
+  end
+
+  @doc """
+  The specification of an index for a supervisor, see `start_link/1`. Its id is the name.
+
+      iex> LsmIndex.child_spec(name: MyApp.Routes, path: "routes").id
+      MyApp.Routes
+  """
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{
+      id: Keyword.get(options, :name, LsmIndex),
+      start: {LsmIndex, :start_link, [options]},
+      shutdown: 60_000
+    }
+  end
+
+  @doc """
+  Adds `id` to the ids of `key`; it may be there already.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "user:42", 7)
+      :ok
+      iex> {:error, error} = LsmIndex.put(index, "user:42", -1)
+      iex> error.reason
+      :id_out_of_range
+  """
+  @spec put(index, key, id) :: :ok | {:error, Error.t()}
+  def put(%LsmIndex{ref: ref} = index, key, id) do
+    case Native.put(ref, key, id) do
+      :busy -> done(Compactor.stalled(index, :put, fn -> Native.put_wait(ref, key, id) end))
+      changed -> done(changed)
+    end
+  end
+
+  def put(name, key, id) when is_atom(name) do
+    with {:ok, index} <- Names.fetch(name), do: put(index, key, id)
+  end
+
+  @doc """
+  Removes `id` from the ids of `key`; it may be absent.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "user:42", 7)
+      iex> LsmIndex.delete(index, "user:42", 7)
+      :ok
+      iex> LsmIndex.get(index, "user:42")
+      []
+  """
+  @spec delete(index, key, id) :: :ok | {:error, Error.t()}
+  def delete(%LsmIndex{ref: ref} = index, key, id) do
+    case Native.delete(ref, key, id) do
+      :busy -> done(Compactor.stalled(index, :delete, fn -> Native.delete_wait(ref, key, id) end))
+      changed -> done(changed)
+    end
+  end
+
+  def delete(name, key, id) when is_atom(name) do
+    with {:ok, index} <- Names.fetch(name), do: delete(index, key, id)
+  end
+
+  @doc """
+  Applies a list of changes in order, all of them or, if any is wrong, none.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.write(index, [{:put, "a", 1}, {:put, "b", 2}, {:delete, "a", 1}])
+      :ok
+      iex> LsmIndex.get_many(index, ["a", "b"])
+      [[], [2]]
+  """
+  @spec write(index, [op]) :: :ok | {:error, Error.t()}
+  def write(%LsmIndex{ref: ref} = index, ops) do
+    case Native.write(ref, ops) do
+      :busy -> done(write_wait(index, ops))
+      changed -> done(changed)
+    end
+  end
+
+  def write(name, ops) when is_atom(name) do
+    with {:ok, index} <- Names.fetch(name), do: write(index, ops)
+  end
+
+  # A short list was turned away because a lane is full, a long one because it takes long.
+  defp write_wait(%LsmIndex{ref: ref} = index, ops) when length(ops) <= 256 do
+    Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end)
+  end
+
+  defp write_wait(%LsmIndex{ref: ref}, ops), do: Native.write_wait(ref, ops)
+
+  defp done({:error, native}), do: {:error, Error.from_native(native)}
+  defp done(_changed), do: :ok
+
+  @doc """
+  Adds all pairs of an enumerable of `{key, id}`, straight into segments; gives their number.
+
+  The fast way to fill an index; only a few thousand pairs are held as terms. It is no batch: the
+  pairs appear lane by lane, and if an element is wrong or the enumerable raises, some of those
+  before it may have been added. To load the same again does no harm.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.load(index, Stream.map(1..1000, &{"user:\#{&1}", &1}))
+      {:ok, 1000}
+      iex> LsmIndex.get(index, "user:42")
+      [42]
+      iex> {:error, error} = LsmIndex.load(index, [{"a", 1}, {"b", :two}])
+      iex> {error.detail.position, error.detail.element}
+      {1, {"b", :two}}
+  """
+  @spec load(index, Enumerable.t()) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def load(index, pairs) do
+    with {:ok, index} <- Names.fetch(index), do: Loader.load(index, pairs)
+  end
+
+  @doc """
+  The ids of `key`, ascending; none is `[]`.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.get(index, "user:42")
+      []
+  """
+  @spec get(index, key) :: [id]
+  def get(%LsmIndex{ref: ref}, key) do
+    case Native.get(ref, key) do
+      ids when is_list(ids) -> ids
+      :large -> read(Native.get_dirty(ref, key))
+      error -> read(error)
+    end
+  end
+
+  def get(name, key) when is_atom(name), do: get(Names.fetch!(name), key)
+
+  @doc """
+  The ids of each key, in the order of the keys; per key much faster than `get/2`.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "b", 2)
+      iex> LsmIndex.get_many(index, ["a", "b", "b"])
+      [[], [2], [2]]
+  """
+  @spec get_many(index, [key]) :: [[id]]
+  def get_many(%LsmIndex{ref: ref}, keys) do
+    case Native.get_many(ref, keys) do
+      lists when is_list(lists) -> lists
+      :large -> read(Native.get_many_dirty(ref, keys))
+      error -> read(error)
+    end
+  end
+
+  def get_many(name, keys) when is_atom(name), do: get_many(Names.fetch!(name), keys)
+
+  @doc """
+  Whether `id` is one of the ids of `key`.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "user:42", 7)
+      iex> {LsmIndex.member?(index, "user:42", 7), LsmIndex.member?(index, "user:42", 8)}
+      {true, false}
+  """
+  @spec member?(index, key, id) :: boolean
+  def member?(%LsmIndex{ref: ref}, key, id), do: read(Native.member(ref, key, id))
+  def member?(name, key, id) when is_atom(name), do: member?(Names.fetch!(name), key, id)
+
+  @doc """
+  All distinct ids of the index, ascending. Reads the whole index.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.write(index, [{:put, "a", 2}, {:put, "b", 2}, {:put, "c", 1}])
+      iex> LsmIndex.ids(index)
+      [1, 2]
+  """
+  @spec ids(index) :: [id]
+  def ids(index), do: read(Native.ids(Names.fetch!(index).ref))
+
+  @doc """
+  Whether no key has an id.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.empty?(index)
+      true
+  """
+  @spec empty?(index) :: boolean
+  def empty?(index), do: count(index) == 0
+
+  @doc """
+  The number of keys that have an id: exact, and known without counting.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.write(index, [{:put, "a", 1}, {:put, "a", 2}, {:put, "b", 1}])
+      iex> LsmIndex.count(index)
+      2
+  """
+  @spec count(index) :: non_neg_integer
+  def count(index), do: read(Native.count(Names.fetch!(index).ref))
+
+  @doc """
+  Writes the changes in memory to segments, lane after lane.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, "a", 1)
+      iex> LsmIndex.flush(index)
+      :ok
+      iex> LsmIndex.stats(index).total_overlay_entries
+      0
+  """
+  @spec flush(index) :: :ok | {:error, Error.t()}
+  def flush(index), do: each_lane(index, [:flush, :stop], &Native.flush_lane/2)
+
+  @doc """
+  Merges every lane into one segment: the least memory, and the fastest look-ups.
+
+  Compaction also goes on by itself; this is for the end of a load, or a quiet hour.
+
+      iex> {:ok, index} = LsmIndex.open(:memory, num_lanes: 1)
+      iex> LsmIndex.put(index, "a", 1)
+      iex> LsmIndex.compact(index)
+      :ok
+      iex> LsmIndex.stats(index).total_segments
+      1
+  """
+  @spec compact(index) :: :ok | {:error, Error.t()}
+  def compact(index), do: each_lane(index, [:compact, :stop], &Native.compact_lane/2)
+
+  # Lane by lane, so that no call keeps a dirty scheduler for long.
+  defp each_lane(index, event, work) do
+    with {:ok, %LsmIndex{ref: ref, path: path, num_lanes: num_lanes}} <- Names.fetch(index) do
+      Telemetry.span(event, fn -> each_lane(ref, 0, num_lanes, work) end, fn result ->
+        {%{}, %{path: path, result: result}}
+      end)
+    end
+  end
+
+  defp each_lane(_ref, num_lanes, num_lanes, _work), do: :ok
+
+  defp each_lane(ref, lane, num_lanes, work) do
+    case work.(ref, lane) do
+      :ok -> each_lane(ref, lane + 1, num_lanes, work)
+      {:error, native} -> {:error, Error.from_native(native)}
+    end
+  end
+
+  @doc """
+  Returns when every change made before is on stable storage. In memory there is nothing to do.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.sync(index)
+      :ok
+  """
+  @spec sync(index) :: :ok | {:error, Error.t()}
+  def sync(index) do
+    with {:ok, %LsmIndex{ref: ref}} <- Names.fetch(index), do: Error.wrap(Native.sync(ref))
+  end
+
+  @doc """
+  Counters of the index: `:num_lanes`, `:total_overlay_entries`, `:total_segment_entries`,
+  `:total_segments`, `:total_entries` and others.
+
+      iex> {:ok, index} = LsmIndex.open(:memory, num_lanes: 8)
+      iex> LsmIndex.stats(index).num_lanes
+      8
+  """
+  @spec stats(index) :: %{atom => term}
+  def stats(index), do: read(Native.stats(Names.fetch!(index).ref))
+
+  @doc """
+  Bytes of native memory by part, and their sum as `:total`.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.memory(index).total > 0
+      true
+  """
+  @spec memory(index) :: %{atom => non_neg_integer}
+  def memory(index), do: read(Native.memory(Names.fetch!(index).ref))
+
+  @doc """
+  Reads and checks every byte of the index at `path`, open or closed, and reports what is there.
+  """
+  @spec verify(Path.t()) :: {:ok, map} | {:error, Error.t()}
+  def verify(path) do
+    with {:ok, path} when is_binary(path) <- Options.location(path) do
+      Error.wrap(Native.verify(path))
+    else
+      {:ok, :memory} ->
+        {:error, Error.new(:invalid_argument, "verify needs a path, got: :memory")}
+
+      {:error, error} ->
+        {:error, error}
+    end
+  end
+
+  defp read({:error, native}), do: raise(Error.from_native(native))
+  defp read(answer), do: answer
+end

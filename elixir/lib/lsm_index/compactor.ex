@@ -1,0 +1,113 @@
+defmodule LsmIndex.Compactor do
+  @moduledoc false
+  # Does the background work of indexes: the NIF sends `{:lsm_index_work, ref}` when a lane of an
+  # index needs work, and this process calls `work_step`, one bounded piece on a dirty scheduler,
+  # until nothing is left. The indexes that wait take turns, and between two pieces the process
+  # reads its mailbox.
+  #
+  # An index with an owner has a compactor of its own, linked to the owner. Should the owner be
+  # killed, so that it cannot close its index, the compactor's end closes it. Should both be
+  # killed at once, the index is closed by the destructor of its resource, as soon as the last
+  # struct that holds it is garbage.
+  #
+  # All indexes without owner share the process registered under this module's name. It
+  # hibernates when there is no work, so that its heap keeps no dropped index alive.
+
+  use GenServer, shutdown: 60_000
+
+  alias LsmIndex.{Error, Native, Telemetry}
+  require Logger
+
+  # After a failure, a full disk say, the work is tried again.
+  @retry_ms 5_000
+
+  @spec start_link(:shared | Native.ref()) :: GenServer.on_start()
+  def start_link(:shared), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+  def start_link(ref), do: GenServer.start_link(__MODULE__, ref)
+
+  @doc "Hands an index without owner to the shared compactor."
+  @spec share(Native.ref()) :: {:ok, pid} | {:error, Error.t()}
+  def share(ref) do
+    with pid when is_pid(pid) <- Process.whereis(__MODULE__),
+         :ok <- Native.set_compactor(ref, pid) do
+      {:ok, pid}
+    else
+      nil -> {:error, not_started()}
+      {:error, native} -> {:error, Error.from_native(native)}
+    end
+  end
+
+  @doc "Runs the waiting twin of a write that found its lane full, and reports the stall."
+  @spec stalled(LsmIndex.t(), atom, (() -> answer)) :: answer when answer: term
+  def stalled(%LsmIndex{ref: ref, path: path, owner: owner}, operation, wait) do
+    # A shared compactor that was restarted does not know the index yet.
+    with nil <- owner, {:ok, pid} <- share(ref), do: send(pid, {:lsm_index_work, ref})
+
+    Telemetry.span([:stall], wait, fn _ -> {%{}, %{path: path, operation: operation}} end)
+  end
+
+  @spec not_started() :: Error.t()
+  def not_started, do: Error.new(:not_started, "the application :lsm_index is not started")
+
+  @impl true
+  def init(ref) do
+    Process.flag(:trap_exit, true)
+
+    if ref do
+      Native.set_compactor(ref, self())
+      # What a predecessor was told, or an earlier VM left, is told to nobody again.
+      send(self(), {:lsm_index_work, ref})
+    end
+
+    {:ok, %{own: ref, waiting: :queue.new()}}
+  end
+
+  @impl true
+  def handle_info({:lsm_index_work, ref}, %{waiting: waiting} = state) do
+    cond do
+      :queue.member(ref, waiting) -> {:noreply, state}
+      :queue.is_empty(waiting) -> continue(%{state | waiting: :queue.in(ref, waiting)})
+      true -> {:noreply, %{state | waiting: :queue.in(ref, waiting)}}
+    end
+  end
+
+  def handle_info(:step, %{waiting: waiting} = state) do
+    {{:value, ref}, rest} = :queue.out(waiting)
+
+    case Native.work_step(ref) do
+      :more ->
+        continue(%{state | waiting: :queue.in(ref, rest)})
+
+      :done ->
+        continue(%{state | waiting: rest})
+
+      {:error, native} ->
+        continue(%{state | waiting: failed(ref, Error.from_native(native), rest)})
+    end
+  end
+
+  def handle_info(_message, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, %{own: nil}), do: :ok
+  def terminate(_reason, %{own: ref}), do: Native.close(ref)
+
+  defp continue(%{waiting: waiting} = state) do
+    if :queue.is_empty(waiting) do
+      {:noreply, state, :hibernate}
+    else
+      send(self(), :step)
+      {:noreply, state}
+    end
+  end
+
+  # A closed index has no work any more, and a poisoned one none that could be done.
+  defp failed(_ref, %Error{reason: reason}, rest) when reason in [:closed, :poisoned], do: rest
+
+  defp failed(ref, error, rest) do
+    Logger.error("lsm_index: compaction failed and will be tried again: #{error.message}")
+    Telemetry.execute([:compactor, :error], %{}, %{error: error})
+    Process.send_after(self(), {:lsm_index_work, ref}, @retry_ms)
+    rest
+  end
+end

@@ -1,0 +1,139 @@
+defmodule LsmIndex.Native do
+  @moduledoc false
+  # The NIFs, exactly as the Rust side offers them: one stub each. Errors come back as
+  # `{:error, {reason, message, detail}}`; `:busy` and `:large` ask for the dirty twin of the call.
+  # Only the modules of this library call them.
+
+  @on_load :load_nif
+
+  @type ref :: reference
+  @type loader :: reference
+  @type error :: {:error, {reason :: atom, message :: String.t(), detail :: map}}
+  @type key :: binary
+  @type id :: non_neg_integer
+  @type op :: {:put, key, id} | {:delete, key, id}
+  @type target :: non_neg_integer | binary
+
+  @doc false
+  def load_nif do
+    library = Path.join([:code.priv_dir(:lsm_index), "native", "liblsm_index"])
+
+    case :erlang.load_nif(String.to_charlist(library), 0) do
+      :ok ->
+        :ok
+
+      {:error, {_reason, text}} ->
+        message =
+          "lsm_index: cannot load its NIF library #{library}: #{text}. " <>
+            "`mix compile --force` builds it; LSM_INDEX_NIF_PATH names a prebuilt one for that"
+
+        # For the application, which has to say why it does not start.
+        :persistent_term.put(__MODULE__, message)
+        {:error, message}
+    end
+  end
+
+  @spec new_memory(map) :: ref | error
+  def new_memory(_options), do: not_loaded()
+
+  @spec open(String.t(), map) :: {:ok, ref} | error
+  def open(_path, _options), do: not_loaded()
+
+  @spec close(ref) :: :ok | error
+  def close(_ref), do: not_loaded()
+
+  @spec put(ref, key, id) :: boolean | :busy | error
+  def put(_ref, _key, _id), do: not_loaded()
+
+  @spec put_wait(ref, key, id) :: boolean | error
+  def put_wait(_ref, _key, _id), do: not_loaded()
+
+  @spec delete(ref, key, id) :: boolean | :busy | error
+  def delete(_ref, _key, _id), do: not_loaded()
+
+  @spec delete_wait(ref, key, id) :: boolean | error
+  def delete_wait(_ref, _key, _id), do: not_loaded()
+
+  @spec write(ref, [op]) :: non_neg_integer | :busy | error
+  def write(_ref, _ops), do: not_loaded()
+
+  @spec write_wait(ref, [op]) :: non_neg_integer | error
+  def write_wait(_ref, _ops), do: not_loaded()
+
+  @spec get(ref, key) :: [id] | :large | error
+  def get(_ref, _key), do: not_loaded()
+
+  @spec get_dirty(ref, key) :: [id] | error
+  def get_dirty(_ref, _key), do: not_loaded()
+
+  @spec get_many(ref, [key]) :: [[id]] | :large | error
+  def get_many(_ref, _keys), do: not_loaded()
+
+  @spec get_many_dirty(ref, [key]) :: [[id]] | error
+  def get_many_dirty(_ref, _keys), do: not_loaded()
+
+  @spec member(ref, key, id) :: boolean | error
+  def member(_ref, _key, _id), do: not_loaded()
+
+  @spec count(ref) :: non_neg_integer | error
+  def count(_ref), do: not_loaded()
+
+  @spec ids(ref) :: [id] | error
+  def ids(_ref), do: not_loaded()
+
+  @spec flush_lane(ref, lane :: non_neg_integer) :: :ok | error
+  def flush_lane(_ref, _lane), do: not_loaded()
+
+  @spec compact_lane(ref, lane :: non_neg_integer) :: :ok | error
+  def compact_lane(_ref, _lane), do: not_loaded()
+
+  @spec work_step(ref) :: :more | :done | error
+  def work_step(_ref), do: not_loaded()
+
+  @spec sync(ref) :: :ok | error
+  def sync(_ref), do: not_loaded()
+
+  @spec stats(ref) :: map | error
+  def stats(_ref), do: not_loaded()
+
+  @spec memory(ref) :: map | error
+  def memory(_ref), do: not_loaded()
+
+  @spec set_compactor(ref, pid) :: :ok | error
+  def set_compactor(_ref, _pid), do: not_loaded()
+
+  @spec verify(String.t()) :: {:ok, map} | error
+  def verify(_path), do: not_loaded()
+
+  @spec load_begin(ref) :: loader | error
+  def load_begin(_ref), do: not_loaded()
+
+  @spec load_add(loader, [{key, id}]) :: non_neg_integer | error
+  def load_add(_loader, _pairs), do: not_loaded()
+
+  @spec load_step(loader) :: :more | {:done, non_neg_integer} | error
+  def load_step(_loader), do: not_loaded()
+
+  @spec route_put(ref, key, target) :: boolean | :busy | error
+  def route_put(_ref, _key, _target), do: not_loaded()
+
+  @spec route_put_wait(ref, key, target) :: boolean | error
+  def route_put_wait(_ref, _key, _target), do: not_loaded()
+
+  @spec route_delete(ref, key, target) :: boolean | :busy | error
+  def route_delete(_ref, _key, _target), do: not_loaded()
+
+  @spec route_delete_wait(ref, key, target) :: boolean | error
+  def route_delete_wait(_ref, _key, _target), do: not_loaded()
+
+  @spec route_get(ref, key) :: [term] | :large | error
+  def route_get(_ref, _key), do: not_loaded()
+
+  @spec route_get_dirty(ref, key) :: [term] | error
+  def route_get_dirty(_ref, _key), do: not_loaded()
+
+  @spec route_targets(ref) :: [term] | error
+  def route_targets(_ref), do: not_loaded()
+
+  defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
+end

@@ -1,0 +1,117 @@
+defmodule LsmIndex.LoaderTest do
+  use LsmIndex.Case, async: true
+
+  # Around the size of a chunk, where the last one is short, full or missing.
+  @sizes [0, 1, 4_095, 4_096, 4_097, 8_192, 20_000]
+
+  defp pairs(size), do: for(n <- 1..size//1, do: {"key:#{n}", n})
+
+  test "loads lists and other enumerables of every size" do
+    for size <- @sizes, wrap <- [& &1, &Stream.map(&1, fn pair -> pair end), &Map.new/1] do
+      index = memory_index()
+      assert LsmIndex.load(index, wrap.(pairs(size))) == {:ok, size}
+      assert LsmIndex.count(index) == size
+      assert LsmIndex.get_many(index, for(n <- 1..size//1, do: "key:#{n}")) == each_alone(size)
+    end
+  end
+
+  defp each_alone(size), do: for(n <- 1..size//1, do: [n])
+
+  test "adds to what is there, in overlays and in segments" do
+    index = memory_index()
+    assert :ok = LsmIndex.put(index, "a", 1)
+    assert {:ok, 2} = LsmIndex.load(index, [{"a", 2}, {"b", 2}])
+    assert :ok = LsmIndex.put(index, "a", 3)
+    assert {:ok, 3} = LsmIndex.load(index, [{"a", 4}, {"a", 2}, {"b", 1}])
+    assert LsmIndex.get_many(index, ["a", "b"]) == [[1, 2, 3, 4], [1, 2]]
+    assert LsmIndex.count(index) == 2
+  end
+
+  test "brings back what was deleted" do
+    index = memory_index()
+    assert {:ok, 1} = LsmIndex.load(index, [{"a", 1}])
+    assert :ok = LsmIndex.delete(index, "a", 1)
+    assert {:ok, 1} = LsmIndex.load(index, [{"a", 1}])
+    assert LsmIndex.get(index, "a") == [1]
+  end
+
+  test "a pair given many times counts as often but is there once" do
+    index = memory_index()
+    assert {:ok, 10_000} = LsmIndex.load(index, List.duplicate({"a", 1}, 10_000))
+    assert LsmIndex.get(index, "a") == [1]
+    assert LsmIndex.count(index) == 1
+  end
+
+  test "names the wrong element, wherever it is, and leaves the index usable" do
+    wrong = [
+      {{"a", -1}, :id_out_of_range},
+      {{"a", 2_147_483_648}, :id_out_of_range},
+      {{"a", 1.5}, :invalid_argument},
+      {{:a, 1}, :invalid_argument},
+      {{"a", 1, 2}, :invalid_argument},
+      {"a", :invalid_argument},
+      {{:binary.copy("k", 65_536), 1}, :key_too_long}
+    ]
+
+    for {element, reason} <- wrong,
+        position <- [0, 1, 4_095, 4_096, 9_999],
+        stream? <- [true, false] do
+      index = memory_index()
+      elements = List.insert_at(pairs(10_000), position, element)
+      elements = if stream?, do: Stream.map(elements, & &1), else: elements
+      assert {:error, %Error{} = error} = LsmIndex.load(index, elements)
+      assert error.reason == reason
+      assert %{position: ^position, element: ^element} = error.detail
+      assert error.message =~ "element #{position} of the enumerable"
+      assert byte_size(error.message) < 500
+      assert LsmIndex.load(index, pairs(10_000)) == {:ok, 10_000}
+      assert LsmIndex.count(index) == 10_000
+    end
+  end
+
+  test "of several wrong elements the first is named" do
+    index = memory_index()
+    assert {:error, error} = LsmIndex.load(index, [{"a", 1}, :first, {"b", 2}, :second])
+    assert %{position: 1, element: :first} = error.detail
+  end
+
+  test "refuses what is no enumerable, and an improper list" do
+    index = memory_index()
+
+    for value <- [5, nil, "pairs", {"a", 1}] do
+      assert {:error, %Error{reason: :invalid_argument} = error} = LsmIndex.load(index, value)
+      assert error.message =~ inspect(value)
+    end
+
+    assert {:error, %Error{reason: :invalid_argument}} = LsmIndex.load(index, [{"a", 1} | "b"])
+  end
+
+  test "an enumerable that raises leaves the index usable" do
+    index = memory_index()
+    raising = Stream.map(1..10_000, &if(&1 < 9_000, do: {"key:#{&1}", &1}, else: raise("enough")))
+    assert_raise RuntimeError, "enough", fn -> LsmIndex.load(index, raising) end
+    assert LsmIndex.load(index, pairs(10_000)) == {:ok, 10_000}
+    assert LsmIndex.count(index) == 10_000
+  end
+
+  test "an enumerable that throws is not mistaken for a failure of ours" do
+    index = memory_index()
+    throwing = Stream.map(1..10, fn _ -> throw(:out) end)
+    assert catch_throw(LsmIndex.load(index, throwing)) == :out
+  end
+
+  test "an enumerable may read and write the index it is loaded into" do
+    index = memory_index()
+    assert :ok = LsmIndex.put(index, "seed", 1)
+
+    pairs =
+      Stream.map(1..10_000, fn n ->
+        [1] = LsmIndex.get(index, "seed")
+        :ok = LsmIndex.put(index, "other:#{n}", n)
+        {"key:#{n}", n}
+      end)
+
+    assert {:ok, 10_000} = LsmIndex.load(index, pairs)
+    assert LsmIndex.count(index) == 20_001
+  end
+end

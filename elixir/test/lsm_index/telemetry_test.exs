@@ -1,0 +1,69 @@
+defmodule LsmIndex.TelemetryTest do
+  # A stand-in for :telemetry is loaded for the length of each test, so nothing may run beside it.
+  use LsmIndex.Case, async: false
+
+  setup do
+    Process.register(self(), :lsm_index_telemetry_test)
+
+    {:module, module, _code, _} =
+      Module.create(
+        :telemetry,
+        quote do
+          def execute(event, measurements, metadata) do
+            send(:lsm_index_telemetry_test, {event, measurements, metadata})
+          end
+        end,
+        Macro.Env.location(__ENV__)
+      )
+
+    on_exit(fn ->
+      :code.purge(module)
+      :code.delete(module)
+    end)
+  end
+
+  @tag :tmp_dir
+  test "opening and closing, loading, flushing and compacting", %{tmp_dir: dir} do
+    path = Path.join(dir, "index")
+    {:ok, index} = LsmIndex.open(path, num_lanes: 2)
+
+    assert_received {[:lsm_index, :open, :stop], %{duration: _}, %{path: ^path, num_lanes: 2}}
+
+    {:ok, 3} = LsmIndex.load(index, [{"a", 1}, {"b", 2}, {"c", 3}])
+    assert_received {[:lsm_index, :load, :stop], measurements, %{path: ^path}}
+    assert %{count: 3, duration: duration} = measurements
+    assert is_integer(duration) and duration >= 0
+
+    :ok = LsmIndex.flush(index)
+    assert_received {[:lsm_index, :flush, :stop], %{duration: _}, %{path: ^path, result: :ok}}
+
+    :ok = LsmIndex.compact(index)
+    assert_received {[:lsm_index, :compact, :stop], %{duration: _}, %{path: ^path, result: :ok}}
+
+    :ok = LsmIndex.close(index)
+    assert_received {[:lsm_index, :close, :stop], %{duration: _}, %{path: ^path, result: :ok}}
+  end
+
+  test "an index in memory comes and goes silently, and look-ups and writes are silent" do
+    index = memory_index()
+    :ok = LsmIndex.put(index, "a", 1)
+    [1] = LsmIndex.get(index, "a")
+    [[1]] = LsmIndex.get_many(index, ["a"])
+    :ok = LsmIndex.write(index, for(n <- 1..1_000, do: {:put, "a", n}))
+    :ok = LsmIndex.close(index)
+    refute_received {[:lsm_index | _], _, _}
+  end
+
+  test "a failed flush says so" do
+    index = memory_index()
+    :ok = LsmIndex.close(index)
+    {:error, error} = LsmIndex.flush(index)
+    assert_received {[:lsm_index, :flush, :stop], _, %{path: :memory, result: {:error, ^error}}}
+  end
+
+  test "a write that waits is a stall" do
+    index = memory_index()
+    assert LsmIndex.Compactor.stalled(index, :put, fn -> true end)
+    assert_received {[:lsm_index, :stall], %{duration: _}, %{path: :memory, operation: :put}}
+  end
+end
