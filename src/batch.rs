@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::chain::{Chain, IdSet};
 use crate::config::Verify;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Version;
-use crate::record::{Chain, IdSet, Record};
+use crate::record::Record;
 use crate::segment::Probe;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
 use crate::config::{Config, DEFAULT_LANES, Limits, Verify};
 use crate::dictionary::Dictionary;
@@ -15,7 +16,6 @@ use crate::fs;
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Applied, Closed, Gate, Keeper, Lane, Op, Version};
 use crate::lock::DirectoryLock;
-use crate::record::{Chain, IdSet};
 use crate::stats::Counters;
 use crate::{MAX_ID, MAX_KEY_LEN};
 

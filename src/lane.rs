@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::chain::Chain;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
-use crate::record::{Chain, Record};
+use crate::record::Record;
 use crate::segment::Segment;
 
 /// A put or a delete of one pair.

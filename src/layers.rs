@@ -1,10 +1,11 @@
 //! Walks several layers of a lane as one: what compaction and listing have in common.
 
+use crate::chain::Chain;
 use crate::config::Verify;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
-use crate::record::{Chain, RecordRef};
+use crate::record::RecordRef;
 use crate::segment::Segment;
 
 /// A layer to walk.

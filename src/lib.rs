@@ -21,6 +21,7 @@
 //! is at most n²/2^65 (3e-6 at 10 million). Nothing else makes a wrong answer.
 
 mod batch;
+mod chain;
 mod compaction;
 mod config;
 mod dictionary;
@@ -43,13 +44,13 @@ mod routes;
 mod scan;
 mod segment;
 mod stats;
-mod term_log;
 mod verify;
 mod word;
 
 #[cfg(feature = "nif")]
 mod nif;
 
+pub use chain::IdSet;
 pub use config::{Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, Verify};
 pub use dictionary::TERM_ID_FLAG;
 pub use error::{Error, Result};
@@ -57,7 +58,6 @@ pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash}
 pub use index::{Attempt, Index};
 pub use lane::Op;
 pub use load::{LanePairs, Loader};
-pub use record::IdSet;
 pub use routes::Target;
 pub use stats::{Memory, Stats};
 pub use verify::{Report, verify};

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::dictionary::Extent;
 use crate::error::{Error, Result};
 use crate::frame::{self, PayloadWriter};
 use crate::fs;
 use crate::segment::Segment;
-use crate::term_log::Extent;
 
 const MAGIC: &[u8; 8] = b"LSMI-MAN";
 pub(crate) const FILE_NAME: &str = "MANIFEST";

@@ -1,4 +1,4 @@
-//! What a layer says about one key, and how what several layers say adds up to a set of ids.
+//! What a layer says about one key.
 
 /// Sets up to this many ids are rewritten whole; larger ones get deltas on top.
 pub(crate) const SMALL_SET: usize = 64;
@@ -97,7 +97,8 @@ impl Record {
         }
     }
 
-    fn from_set(mut ids: Vec<u32>) -> Self {
+    /// The record of a whole set, ascending.
+    pub(crate) fn from_set(mut ids: Vec<u32>) -> Self {
         match ids.len() {
             0 => Record::Tombstone,
             1 => Record::One(ids[0]),
@@ -165,232 +166,12 @@ fn remove(ids: &mut Vec<u32>, id: u32) -> bool {
     ids.binary_search(&id).map(|at| ids.remove(at)).is_ok()
 }
 
-/// The records of one key, newest first, down to the first complete one.
-#[derive(Debug, Default)]
-pub(crate) struct Chain<'a> {
-    /// Nearly always the only one, so it is kept apart from the allocation.
-    newest: Option<RecordRef<'a>>,
-    older: Vec<RecordRef<'a>>,
-}
-
-/// A key's ids, owned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdSet {
-    /// The key is not in the index.
-    Empty,
-    /// One id.
-    One(u32),
-    /// Two or more, ascending.
-    Many(Vec<u32>),
-}
-
-impl IdSet {
-    /// The ids, ascending.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u32] {
-        match self {
-            IdSet::Empty => &[],
-            IdSet::One(id) => std::slice::from_ref(id),
-            IdSet::Many(ids) => ids,
-        }
-    }
-}
-
-impl<'a> Chain<'a> {
-    /// A chain that starts with these deltas.
-    pub(crate) fn of(deltas: &'a [Record]) -> Self {
-        let mut chain = Self::default();
-        for delta in deltas {
-            chain.push(delta.as_ref());
-        }
-        chain
-    }
-
-    /// Takes the next older record; true once no older one matters.
-    #[inline]
-    pub(crate) fn push(&mut self, record: RecordRef<'a>) -> bool {
-        if self.newest.is_none() {
-            self.newest = Some(record);
-        } else {
-            self.older.push(record);
-        }
-        !matches!(record, RecordRef::Delta { .. })
-    }
-
-    /// The deltas so far, for use after the layers they were borrowed from are let go.
-    pub(crate) fn to_owned_deltas(&self) -> Vec<Record> {
-        let delta = |record: &RecordRef<'a>| match *record {
-            RecordRef::Delta { adds, removes, len } => Some(Record::delta(adds, removes, len)),
-            _ => None,
-        };
-        self.newest_first().filter_map(delta).collect()
-    }
-
-    /// No layer knows the key.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.newest.is_none()
-    }
-
-    fn newest_first(&self) -> impl DoubleEndedIterator<Item = &RecordRef<'a>> {
-        self.newest.iter().chain(&self.older)
-    }
-
-    /// Whether the newest record alone tells if `id` is in the set.
-    pub(crate) fn decides(&self, id: u32) -> bool {
-        match &self.newest {
-            None => false,
-            Some(RecordRef::Delta { adds, removes, .. }) => {
-                adds.contains(id) || removes.contains(id)
-            }
-            Some(_) => true,
-        }
-    }
-
-    /// The set, as [`Chain::ids`], without an allocation for none or one id.
-    #[inline]
-    pub(crate) fn id_set(&self) -> IdSet {
-        match &self.newest {
-            None | Some(RecordRef::Tombstone) => IdSet::Empty,
-            Some(RecordRef::Complete(Ids::One(id))) => IdSet::One(*id),
-            Some(_) => {
-                let ids = self.ids();
-                if let [id] = ids[..] { IdSet::One(id) } else { IdSet::Many(ids) }
-            }
-        }
-    }
-
-    /// The size of the set.
-    pub(crate) fn cardinality(&self) -> usize {
-        match &self.newest {
-            None | Some(RecordRef::Tombstone) => 0,
-            Some(RecordRef::Complete(ids)) => ids.len(),
-            Some(RecordRef::Delta { len, .. }) => *len as usize,
-        }
-    }
-
-    pub(crate) fn contains(&self, id: u32) -> bool {
-        for record in self.newest_first() {
-            match record {
-                RecordRef::Tombstone => return false,
-                RecordRef::Complete(ids) => return ids.contains(id),
-                RecordRef::Delta { adds, .. } if adds.contains(id) => return true,
-                RecordRef::Delta { removes, .. } if removes.contains(id) => return false,
-                RecordRef::Delta { .. } => {}
-            }
-        }
-        false
-    }
-
-    /// The set, if the chain ends in a complete record or nothing lies below it.
-    pub(crate) fn ids(&self) -> Vec<u32> {
-        let mut set = Vec::new();
-        for record in self.newest_first().rev() {
-            match record {
-                RecordRef::Tombstone => set.clear(),
-                RecordRef::Complete(ids) => set = ids.iter().collect(),
-                RecordRef::Delta { adds, removes, .. } => set = apply(&set, *adds, *removes),
-            }
-        }
-        set
-    }
-
-    /// A record for the next change to start from: small sets whole, large ones as a delta.
-    pub(crate) fn to_change(&self) -> Record {
-        let cardinality = self.cardinality();
-        if cardinality <= SMALL_SET {
-            Record::from_set(self.ids())
-        } else {
-            Record::Delta(Box::new(Delta { len: cardinality as u32, ..Delta::default() }))
-        }
-    }
-
-    /// One record that says what the whole chain says. With `bottom`, nothing lies below the
-    /// chain, so that deltas without a base are complete too.
-    pub(crate) fn merged(&self, bottom: bool) -> Record {
-        let complete =
-            !matches!(self.newest_first().next_back(), None | Some(RecordRef::Delta { .. }));
-        if complete || bottom {
-            return Record::from_set(self.ids());
-        }
-        let mut merged = Delta::default();
-        for record in self.newest_first().rev() {
-            if let RecordRef::Delta { adds, removes, len } = *record {
-                let newer_adds: Vec<u32> = adds.iter().collect();
-                let newer_removes: Vec<u32> = removes.iter().collect();
-                merged = Delta {
-                    adds: apply(&merged.adds, adds, removes),
-                    removes: apply(
-                        &merged.removes,
-                        Ids::Words(&newer_removes),
-                        Ids::Words(&newer_adds),
-                    ),
-                    len,
-                };
-            }
-        }
-        Record::Delta(Box::new(merged))
-    }
-}
-
-/// (base - removes) + adds; all three ascending.
-fn apply(base: &[u32], adds: Ids<'_>, removes: Ids<'_>) -> Vec<u32> {
-    let mut out = Vec::with_capacity(base.len() + adds.len());
-    let mut adds = adds.iter().peekable();
-    let mut removes = removes.iter().peekable();
-    for &id in base {
-        while let Some(add) = adds.next_if(|&add| add < id) {
-            out.push(add);
-        }
-        while removes.next_if(|&gone| gone < id).is_some() {}
-        if adds.next_if_eq(&id).is_some() || removes.peek() != Some(&id) {
-            out.push(id);
-        }
-    }
-    out.extend(adds);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn delta(adds: &[u32], removes: &[u32], len: u32) -> Record {
         Record::Delta(Box::new(Delta { adds: adds.to_vec(), removes: removes.to_vec(), len }))
-    }
-
-    fn chain(records: &[Record]) -> Chain<'_> {
-        let mut chain = Chain::default();
-        for record in records {
-            if chain.push(record.as_ref()) {
-                break;
-            }
-        }
-        chain
-    }
-
-    #[test]
-    fn deltas_apply_newest_last() {
-        let layers = [delta(&[5], &[7], 3), delta(&[7], &[5, 9], 3), Record::Many(vec![1, 5, 9])];
-        let chain = chain(&layers);
-        assert_eq!(chain.ids(), [1, 5]);
-        assert!(chain.contains(5) && !chain.contains(7) && !chain.contains(9));
-    }
-
-    #[test]
-    fn merging_deltas_first_changes_nothing() {
-        let newer = delta(&[2, 8], &[5], 0);
-        let older = delta(&[5, 6], &[8, 9], 0);
-        let base = Record::Many(vec![1, 5, 8, 9]);
-        let merged = chain(&[newer.clone(), older.clone()]).merged(false);
-        let direct = chain(&[newer, older, base.clone()]).ids();
-        assert_eq!(chain(&[merged, base]).ids(), direct);
-        assert_eq!(direct, [1, 2, 6, 8]);
-    }
-
-    #[test]
-    fn a_delta_at_the_bottom_is_complete() {
-        assert_eq!(chain(&[delta(&[3, 4], &[1], 2)]).merged(true), Record::Many(vec![3, 4]));
-        assert_eq!(chain(&[Record::Tombstone]).merged(true), Record::Tombstone);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Keys that lead to terms: the index together with its dictionary.
 
+use crate::chain::IdSet;
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::{Attempt, Index};
 use crate::lane::Op;
-use crate::record::IdSet;
 
 /// What a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

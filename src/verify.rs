@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dictionary::TERM_ID_FLAG;
+use crate::dictionary::{Extent, TermLog};
 use crate::epoch::{CURRENT, Epoch, META, TERMS, lane_dir, segment_path};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest};
 use crate::segment::Segment;
-use crate::term_log::{Extent, TermLog};
 
 /// What was read, all of it sound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use rustler::types::list::ListIterator;
 use rustler::{Atom, Binary, Encoder as _, Env, Term};
 
 use super::error::invalid_argument;
+use crate::chain::IdSet;
 use crate::config::{Config, Verify};
 use crate::dictionary::TERM_ID_FLAG;
 use crate::hash::HashKey;
 use crate::lane::Op;
-use crate::record::IdSet;
 use crate::routes::Target;
 
 /// A decoded argument, or the error term to answer with.

@@ -101,12 +101,6 @@ impl Segment {
         let Some(position) = self.mph.position(fingerprint, pilots, remap) else {
             return Ok(None);
         };
-        // Asked for before it is known whether it is needed: a hit then waits for signature and
-        // entry at once, and a miss goes on without waiting.
-        prefetch_index(self.section(Section::Entries).as_chunks::<8>().0, position);
-        if verify == Verify::Full {
-            prefetch_index(self.section(Section::Cold).as_chunks::<3>().0, position);
-        }
         match self.matching_word(fingerprint, position, verify) {
             Some(word) => self.expand(word).map(Some),
             None => Ok(None),

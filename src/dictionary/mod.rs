@@ -7,21 +7,26 @@
 //! On disk it is a log of terms, appended and synced before any segment that leads to them is
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
 
+mod log;
+mod terms;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
+use crate::chain::IdSet;
 use crate::error::{Error, Result};
+use crate::fs;
 use crate::hash::KeyHasher;
-use crate::record::IdSet;
-use crate::term_log::{Extent, TermLog};
+
+pub(crate) use log::{Extent, TermLog};
+use terms::Terms;
 
 /// Ids with this bit are the dictionary's, the ones below are the caller's own.
 pub const TERM_ID_FLAG: u32 = 1 << 30;
-/// The arena is packed anew once this many bytes, and half of it, belong to no term.
-const MIN_GARBAGE: usize = 1 << 20;
+/// Bytes that a term of some thirty bytes takes in the log.
+const TYPICAL_TERM: usize = 48;
 
 /// The dictionary of one index.
 #[derive(Debug)]
@@ -31,118 +36,6 @@ pub(crate) struct Dictionary {
     log: Option<Mutex<TermLog>>,
     /// Set with the first term, for good.
     in_use: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Terms {
-    /// Places in `entries`, by the hash of the term.
-    table: HashTable<u32>,
-    entries: Vec<Entry>,
-    /// Lengths and bytes of the terms, one after the other.
-    arena: Vec<u8>,
-    garbage: usize,
-    /// Places that may be used again.
-    free: Vec<u32>,
-    /// Places of forgotten terms that keys on disk may still lead to.
-    freed: Vec<u32>,
-    /// Records for the log of what was interned since it was written last. A term forgotten
-    /// meanwhile is in it all the same: a frozen overlay may still lead to it.
-    unwritten: Vec<u8>,
-}
-
-/// Where a term lies, and how many keys lead to it. A free place has no start.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    start: u32,
-    references: u32,
-}
-
-const FREE: u32 = u32::MAX;
-const LENGTH: usize = 4;
-
-impl Terms {
-    fn bytes(&self, place: u32) -> Option<&[u8]> {
-        let entry = self.entries.get(place as usize).filter(|e| e.start != FREE)?;
-        let (len, rest) = self.arena[entry.start as usize..].split_first_chunk::<LENGTH>()?;
-        rest.get(..u32::from_le_bytes(*len) as usize)
-    }
-
-    fn find(&self, hasher: &KeyHasher, term: &[u8]) -> Option<u32> {
-        let hash = hasher.fingerprint(term).0;
-        self.table.find(hash, |&place| self.bytes(place) == Some(term)).copied()
-    }
-
-    fn find_all(&self, hasher: &KeyHasher, term: &[u8]) -> Vec<u32> {
-        let same = self.table.iter_hash(hasher.fingerprint(term).0).copied();
-        same.filter(|&place| self.bytes(place) == Some(term)).collect()
-    }
-
-    fn insert(&mut self, hasher: &KeyHasher, term: &[u8]) -> Result<u32> {
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None => u32::try_from(self.entries.len())
-                .ok()
-                .filter(|&place| place < TERM_ID_FLAG)
-                .ok_or(Error::IdsExhausted)?,
-        };
-        self.insert_at(hasher, place, term)?;
-        Ok(place)
-    }
-
-    fn insert_at(&mut self, hasher: &KeyHasher, place: u32, term: &[u8]) -> Result<()> {
-        let too_large = || Error::TooLarge { what: "the dictionary", limit: FREE.into() };
-        let start = u32::try_from(self.arena.len()).map_err(|_| too_large())?;
-        let len = u32::try_from(term.len()).map_err(|_| too_large())?;
-        self.arena.extend_from_slice(&len.to_le_bytes());
-        self.arena.extend_from_slice(term);
-        if self.entries.len() <= place as usize {
-            self.entries.resize(place as usize + 1, Entry { start: FREE, references: 0 });
-        }
-        self.entries[place as usize] = Entry { start, references: 0 };
-        let Self { table, entries, arena, .. } = self;
-        table.insert_unique(hasher.fingerprint(term).0, place, |&place| {
-            hasher.fingerprint(stored(entries, arena, place)).0
-        });
-        Ok(())
-    }
-
-    /// Forgets a term; its place stays empty.
-    fn forget(&mut self, hasher: &KeyHasher, place: u32) {
-        let Some(term) = self.bytes(place) else { return };
-        let (hash, len) = (hasher.fingerprint(term).0, term.len());
-        if let Ok(found) = self.table.find_entry(hash, |&p| p == place) {
-            found.remove();
-        }
-        self.garbage += LENGTH + len;
-        self.entries[place as usize] = Entry { start: FREE, references: 0 };
-    }
-
-    fn is_wasteful(&self) -> bool {
-        self.garbage > MIN_GARBAGE && self.garbage * 2 > self.arena.len()
-    }
-
-    /// Packs the arena: terms only, in order of place.
-    fn pack(&mut self) {
-        let mut packed = Vec::with_capacity(self.arena.len() - self.garbage);
-        for place in 0..self.entries.len() as u32 {
-            if self.entries[place as usize].start != FREE {
-                let start = packed.len() as u32;
-                let term = stored(&self.entries, &self.arena, place);
-                packed.extend_from_slice(&(term.len() as u32).to_le_bytes());
-                packed.extend_from_slice(term);
-                self.entries[place as usize].start = start;
-            }
-        }
-        self.arena = packed;
-        self.garbage = 0;
-    }
-}
-
-fn stored<'a>(entries: &[Entry], arena: &'a [u8], place: u32) -> &'a [u8] {
-    let start = entries[place as usize].start as usize;
-    let (len, rest) = arena[start..].split_at(LENGTH);
-    let len = u32::from_le_bytes([len[0], len[1], len[2], len[3]]);
-    &rest[..len as usize]
 }
 
 /// What a change of routes through the dictionary came to.
@@ -163,6 +56,12 @@ impl Dictionary {
     /// [`Dictionary::count_references`].
     pub(crate) fn open(path: PathBuf, hasher: KeyHasher) -> Result<Self> {
         let mut terms = Terms::default();
+        if fs::exists(&path)? {
+            // Growing step by step would hash every term once more for each step.
+            let bytes = fs::len(&path)? as usize;
+            terms.arena.reserve(bytes);
+            terms.table.reserve(bytes / TYPICAL_TERM, |_| 0);
+        }
         let log = TermLog::open(path, |place, term| {
             // A place written twice was freed in between.
             terms.forget(&hasher, place);
@@ -194,9 +93,8 @@ impl Dictionary {
         let mut stray = None;
         scan(&mut |ids| {
             for id in ids.iter().filter(|&id| id & TERM_ID_FLAG != 0) {
-                match terms.entries.get_mut((id & !TERM_ID_FLAG) as usize) {
-                    Some(entry) if entry.start != FREE => entry.references += 1,
-                    _ => stray = Some(*id),
+                if !terms.count_reference(id & !TERM_ID_FLAG) {
+                    stray = Some(*id);
                 }
             }
         })?;
@@ -341,12 +239,7 @@ impl Dictionary {
 
     /// Bytes allocated.
     pub(crate) fn memory(&self) -> usize {
-        let terms = self.terms.read();
-        terms.arena.capacity()
-            + terms.entries.capacity() * size_of::<Entry>()
-            + terms.table.allocation_size()
-            + (terms.free.capacity() + terms.freed.capacity()) * size_of::<u32>()
-            + terms.unwritten.capacity()
+        self.terms.read().memory()
     }
 
     /// Lets go of everything.
