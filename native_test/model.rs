@@ -2,6 +2,8 @@
 //! reopen, at any moment), the answers are the model's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lsm_index::{Config, Index, Loader, Op, Verify};
@@ -94,7 +96,10 @@ impl Bench {
             verify: setting.verify,
             hash_key: None,
         };
-        let dir = setting.on_disk.then(|| tempfile::tempdir().expect("temporary directory"));
+        // In memory where that can be had: thousands of cases sync tens of thousands of files.
+        let shm = Path::new("/dev/shm");
+        let root = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+        let dir = setting.on_disk.then(|| tempfile::tempdir_in(root).expect("temporary directory"));
         let index = Self::open(&config, dir.as_ref());
         Self { index, config, dir }
     }
@@ -220,7 +225,9 @@ fn random_operations_agree_with_a_plain_map() {
         run(&setting, &steps);
         Ok(())
     });
-    println!("model test: {} generated cases", tried.load(Ordering::Relaxed));
+    // Straight to standard error, which the test runner does not capture.
+    let tried_cases = tried.load(Ordering::Relaxed);
+    let _ = writeln!(std::io::stderr(), "model test: {tried_cases} generated cases");
     if let Err(failure) = outcome {
         panic!("{failure}");
     }

@@ -9,10 +9,11 @@ use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Version;
 use crate::record::Record;
-use crate::segment::Probe;
+use crate::segment::{Probe, Segment};
 
-/// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
-const GROUP: usize = 32;
+/// Keys in flight together: enough to keep the memory busy, few enough to stay in L1, and to be
+/// bits of a `u32`.
+const GROUP: usize = u32::BITS as usize;
 
 /// A key that the overlays left open, on its way through the segments.
 struct Pending {
@@ -20,7 +21,7 @@ struct Pending {
     fingerprint: Fingerprint,
     deltas: Vec<Record>,
     version: Arc<Version>,
-    probe: Option<Probe>,
+    settled: bool,
 }
 
 impl Index {
@@ -37,8 +38,8 @@ impl Index {
         self.for_each_chain(keys, |place, chain| found(place, chain.id_set()))
     }
 
-    /// As [`Index::get_many`], but stops handing over once the sets hold more than `most` ids
-    /// together, and then answers false.
+    /// As [`Index::get_many`], but stops handing over once more than `most` ids had to be walked,
+    /// and then answers false.
     ///
     /// # Errors
     /// As [`Index::get_many`].
@@ -50,7 +51,7 @@ impl Index {
     ) -> Result<bool> {
         let mut ids = 0;
         self.for_each_chain(keys, |place, chain| {
-            ids += chain.cardinality();
+            ids += chain.work();
             if ids <= most {
                 found(place, chain.id_set());
             }
@@ -103,7 +104,7 @@ impl Index {
         }
         let deltas = chain.to_owned_deltas();
         let version = Arc::clone(&state.version);
-        pending.push(Pending { place, fingerprint, deltas, version, probe: None });
+        pending.push(Pending { place, fingerprint, deltas, version, settled: false });
         Ok(())
     }
 
@@ -115,34 +116,14 @@ impl Index {
     ) -> Result<()> {
         let deepest = pending.iter().map(|key| key.version.segments.len()).max().unwrap_or(0);
         for depth in 0..deepest {
-            for key in pending.iter_mut() {
-                let segment = key.version.segments.get(depth);
-                key.probe = segment.map(|s| s.locate(key.fingerprint));
+            let deltas = ask_level(pending, depth, self.verify, found)?;
+            for (key, deltas) in deltas {
+                pending[key].deltas = deltas;
             }
-            for key in pending.iter_mut() {
-                if let (Some(probe), Some(segment)) =
-                    (&mut key.probe, key.version.segments.get(depth))
-                {
-                    segment.approach(probe);
-                }
+            pending.retain(|key| !key.settled);
+            if pending.is_empty() {
+                return Ok(());
             }
-            for key in pending.iter_mut() {
-                let segment = key.version.segments.get(depth);
-                key.probe =
-                    key.probe.filter(|probe| segment.is_some_and(|s| s.sign(probe, self.verify)));
-            }
-            let mut fault = Ok(());
-            pending.retain_mut(|key| {
-                let settled = key.settle(depth, self.verify, found);
-                settled.map_or_else(
-                    |e| {
-                        fault = Err(e);
-                        true
-                    },
-                    |settled| !settled,
-                )
-            });
-            fault?;
         }
         for key in pending.drain(..) {
             found(key.place, &Chain::of(&key.deltas));
@@ -151,27 +132,42 @@ impl Index {
     }
 }
 
-impl Pending {
-    /// Asks the segment at `depth`; true if its record completes the set.
-    fn settle(
-        &mut self,
-        depth: usize,
-        verify: Verify,
-        found: &mut impl FnMut(usize, &Chain<'_>),
-    ) -> Result<bool> {
-        let (Some(probe), Some(segment)) = (self.probe, self.version.segments.get(depth)) else {
-            return Ok(false);
-        };
-        let Some(record) = segment.finish(&probe, verify)? else {
-            return Ok(false);
-        };
-        let mut chain = Chain::of(&self.deltas);
-        if chain.push(record) {
-            found(self.place, &chain);
-            return Ok(true);
+/// Asks each pending key's segment at `depth`, all keys a step before any takes the next. Keys
+/// whose set is complete are handed over and marked settled; the others' deltas are returned.
+fn ask_level(
+    pending: &mut [Pending],
+    depth: usize,
+    verify: Verify,
+    found: &mut impl FnMut(usize, &Chain<'_>),
+) -> Result<Vec<(usize, Vec<Record>)>> {
+    let mut settled = 0_u32;
+    let mut deltas = Vec::new();
+    {
+        let mut probes: [Option<(&Segment, Probe)>; GROUP] = [None; GROUP];
+        for (probe, key) in probes.iter_mut().zip(pending.iter()) {
+            let segment = key.version.segments.get(depth);
+            *probe = segment.map(|segment| (&**segment, segment.locate(key.fingerprint)));
         }
-        let deltas = chain.to_owned_deltas();
-        self.deltas = deltas;
-        Ok(false)
+        for (segment, probe) in probes.iter_mut().flatten() {
+            segment.approach(probe);
+        }
+        for slot in &mut probes {
+            *slot = slot.filter(|(segment, probe)| segment.sign(probe, verify));
+        }
+        for (i, (slot, key)) in probes.iter().zip(pending.iter()).enumerate() {
+            let Some((segment, probe)) = slot else { continue };
+            let Some(record) = segment.finish(probe, verify)? else { continue };
+            let mut chain = Chain::of(&key.deltas);
+            if chain.push(record) {
+                found(key.place, &chain);
+                settled |= 1 << i;
+            } else {
+                deltas.push((i, chain.to_owned_deltas()));
+            }
+        }
     }
+    for (i, key) in pending.iter_mut().enumerate() {
+        key.settled = settled & (1 << i) != 0;
+    }
+    Ok(deltas)
 }

@@ -112,6 +112,17 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// Ids that have to be walked to put the set together: it may be small and still take long.
+    #[inline]
+    pub(crate) fn work(&self) -> usize {
+        let listed = |record: &RecordRef<'a>| match record {
+            RecordRef::Tombstone => 0,
+            RecordRef::Complete(ids) => ids.len(),
+            RecordRef::Delta { adds, removes, .. } => adds.len() + removes.len(),
+        };
+        self.newest_first().map(listed).sum()
+    }
+
     pub(crate) fn contains(&self, id: u32) -> bool {
         for record in self.newest_first() {
             match record {
@@ -138,10 +149,11 @@ impl<'a> Chain<'a> {
         set
     }
 
-    /// A record for the next change to start from: small sets whole, large ones as a delta.
+    /// A record for the next change to start from: small sets whole, large ones as a delta, and
+    /// also those that were large.
     pub(crate) fn to_change(&self) -> Record {
         let cardinality = self.cardinality();
-        if cardinality <= SMALL_SET {
+        if cardinality <= SMALL_SET && self.work() <= 4 * SMALL_SET {
             Record::from_set(self.ids())
         } else {
             Record::Delta(Box::new(Delta { len: cardinality as u32, ..Delta::default() }))

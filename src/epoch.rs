@@ -85,7 +85,7 @@ impl Epoch {
         for lane in 0..num_lanes {
             let lane_dir = lane_dir(&dir, lane);
             fs::create_dir_all(&lane_dir)?;
-            Manifest { lane, next_number: 1, ..Manifest::default() }.store(&lane_dir)?;
+            Manifest { lane, next_number: 1, ..Manifest::default() }.store_first(&lane_dir)?;
         }
         fs::write_synced(&dir.join(META), &meta.encode())?;
         fs::sync_dir(&dir)?;
@@ -112,20 +112,19 @@ impl Epoch {
         Ok(())
     }
 
-    /// Removes what a crash left behind: temporary files, and segments no manifest names.
+    /// Removes what a crash left behind of our own: half-written replacements, and segments that
+    /// no manifest names. Other people's files are left alone.
     fn remove_leftovers(&self, root: &Path) -> Result<()> {
-        for path in fs::list(root)?.into_iter().chain(fs::list(&self.dir)?) {
-            if path.extension().is_some_and(|e| e == fs::TEMPORARY) {
-                fs::remove(&path)?;
-            }
-        }
+        let replaced = [root.join(CURRENT), self.dir.join(META), self.dir.join(TERMS)];
+        replaced.iter().try_for_each(|path| fs::remove(&fs::temporary(path)))?;
         for lane in 0..self.meta.num_lanes {
             let dir = lane_dir(&self.dir, lane);
             let manifest = Manifest::load(&dir, lane)?;
-            let keep: Vec<PathBuf> =
+            fs::remove(&fs::temporary(&dir.join(manifest::FILE_NAME)))?;
+            let live: Vec<PathBuf> =
                 manifest.segments.iter().map(|s| segment_path(&dir, s.number)).collect();
-            for path in fs::list(&dir)? {
-                if !keep.contains(&path) && !path.ends_with(manifest::FILE_NAME) {
+            for path in fs::list(&dir)?.into_iter().filter(|path| is_segment(path)) {
+                if !live.contains(&path) {
                     fs::remove(&path)?;
                 }
             }
@@ -134,12 +133,24 @@ impl Epoch {
     }
 }
 
+/// Whether a path is named as our segments are.
+pub(crate) fn is_segment(path: &Path) -> bool {
+    let number = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|e| e == SEGMENT)
+        && number.len() == 20
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Without CURRENT a directory is free for a new index, unless segments show that it has one: a
 /// creation that a crash cut short leaves none.
 fn refuse_orphans(root: &Path) -> Result<()> {
-    for epoch in fs::list(root)?.iter().filter(|path| path.is_dir()) {
-        for lane in fs::list(epoch)?.iter().filter(|path| path.is_dir()) {
-            if fs::list(lane)?.iter().any(|path| path.extension().is_some_and(|e| e == SEGMENT)) {
+    let named = |path: &PathBuf, prefix: &str| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(prefix)) && path.is_dir()
+    };
+    for epoch in fs::list(root)?.iter().filter(|path| named(path, "epoch-")) {
+        for lane in fs::list(epoch)?.iter().filter(|path| named(path, "lane-")) {
+            if fs::list(lane)?.iter().any(|path| is_segment(path)) {
                 let what = format!("it is missing, but {} holds segments", lane.display());
                 return Err(Error::corrupt(&root.join(CURRENT), 0, what));
             }

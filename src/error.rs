@@ -103,6 +103,12 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// Ids of 2^30 and above, and terms, whose ids those are, in one index.
+    #[error("{what}: an index holds terms or ids of 2^30 and above, not both")]
+    MixedIds {
+        /// What was refused.
+        what: &'static str,
+    },
     /// The dictionary has handed out every id it has.
     #[error("the dictionary has no ids left; reopen the index to reuse freed ones")]
     IdsExhausted,

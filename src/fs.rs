@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The extension of files that are being written; leftovers of a crash carry it.
-pub(crate) const TEMPORARY: &str = "tmp";
+/// Where a replacement of a file is written first; a crash may leave it behind.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
 
 pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("create directory", path, e))
@@ -22,18 +24,26 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
         .map_err(|e| Error::io("sync directory", path, e))
 }
 
-/// Writes a new file and syncs its bytes (not its directory's entry).
+/// Writes a new file and syncs its bytes (not its directory's entry). A file that could not be
+/// written whole is removed: on a full disk its space is needed.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(|e| Error::io("create", path, e))?;
-    file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
-    file.sync_all().map_err(|e| Error::io("sync", path, e))
+    let written = file.write_all(bytes).map_err(|e| Error::io("write", path, e));
+    let synced = written.and_then(|()| file.sync_all().map_err(|e| Error::io("sync", path, e)));
+    if synced.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    synced
 }
 
 /// Replaces `path` by `bytes` in one step: after a crash the old or the new file is there, whole.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(TEMPORARY);
+    let temporary = temporary(path);
     write_synced(&temporary, bytes)?;
-    fs::rename(&temporary, path).map_err(|e| Error::io("rename to", path, e))?;
+    if let Err(e) = fs::rename(&temporary, path) {
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::io("rename to", path, e));
+    }
     path.parent().map_or(Ok(()), sync_dir)
 }
 

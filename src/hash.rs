@@ -13,8 +13,9 @@
 //! The slot picks the lane; signature and entry bits are the hot part of the verification; the
 //! rest, `cold`, is slot and top bits together.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use siphasher::sip::SipHasher24;
 
 use crate::error::{Error, Result};
@@ -134,28 +135,32 @@ pub fn jump_hash(key: u64, buckets: u32) -> u32 {
 }
 
 /// Slot to lane, by jump consistent hash of the slot number, computed once per lane count.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SlotTable {
-    lanes: Box<[u16]>,
+    lanes: Arc<[u16]>,
 }
 
 impl SlotTable {
-    /// The table for `num_lanes` lanes (1 ..= [`NUM_SLOTS`]).
+    /// The table for `num_lanes` lanes (1 ..= [`NUM_SLOTS`]). It takes 32 KiB and some
+    /// 100 microseconds to make, so indexes with the same number of lanes share one.
     #[must_use]
     pub fn new(num_lanes: u32) -> Self {
-        Self { lanes: (0..NUM_SLOTS as u64).map(|s| jump_hash(s, num_lanes) as u16).collect() }
-    }
-
-    /// As [`SlotTable::new`], but the common lane count shares one table among all indexes: a
-    /// table takes 32 KiB and throw-away indexes must not.
-    #[must_use]
-    pub fn shared(num_lanes: u32) -> Arc<Self> {
-        static DEFAULT: OnceLock<Arc<SlotTable>> = OnceLock::new();
-        if num_lanes == crate::config::DEFAULT_LANES {
-            Arc::clone(DEFAULT.get_or_init(|| Arc::new(Self::new(num_lanes))))
-        } else {
-            Arc::new(Self::new(num_lanes))
+        static MADE: Mutex<Vec<(u32, Weak<[u16]>)>> = Mutex::new(Vec::new());
+        // Kept even while no index uses it.
+        static DEFAULT: OnceLock<Arc<[u16]>> = OnceLock::new();
+        let mut made = MADE.lock();
+        let shared = made.iter().find(|(lanes, _)| *lanes == num_lanes);
+        if let Some(lanes) = shared.and_then(|(_, table)| table.upgrade()) {
+            return Self { lanes };
         }
+        let lanes: Arc<[u16]> =
+            (0..NUM_SLOTS as u64).map(|slot| jump_hash(slot, num_lanes) as u16).collect();
+        made.retain(|(_, table)| table.strong_count() > 0);
+        made.push((num_lanes, Arc::downgrade(&lanes)));
+        if num_lanes == crate::config::DEFAULT_LANES {
+            DEFAULT.get_or_init(|| Arc::clone(&lanes));
+        }
+        Self { lanes }
     }
 
     /// The lane that owns the fingerprint.
@@ -213,7 +218,7 @@ mod tests {
         for lanes in [1_u32, 2, 3, 64, 100, 256] {
             let table = SlotTable::new(lanes);
             let mut slots = vec![0_u32; lanes as usize];
-            for &lane in &table.lanes {
+            for &lane in table.lanes.iter() {
                 slots[usize::from(lane)] += 1;
             }
             let mean = NUM_SLOTS as f64 / f64::from(lanes);

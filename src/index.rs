@@ -1,21 +1,22 @@
 //! The index: key bytes in, ids out, dealt to lanes.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
 use crate::config::{Config, DEFAULT_LANES, Limits, Verify};
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, TERM_ID_FLAG};
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Applied, Closed, Gate, Keeper, Lane, Op, Version};
 use crate::lock::DirectoryLock;
+use crate::routes::HighIds;
 use crate::stats::Counters;
 use crate::{MAX_ID, MAX_KEY_LEN};
 
@@ -27,12 +28,13 @@ use crate::{MAX_ID, MAX_KEY_LEN};
 #[derive(Debug)]
 pub struct Index {
     pub(crate) hasher: KeyHasher,
-    pub(crate) slots: Arc<SlotTable>,
+    pub(crate) slots: SlotTable,
     lanes: Box<[OnceLock<Box<Lane>>]>,
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
     pub(crate) dictionary: Dictionary,
+    pub(crate) high_ids: HighIds,
     root: Option<PathBuf>,
     lock: Mutex<Option<DirectoryLock>>,
     closed: Closed,
@@ -87,7 +89,10 @@ impl Index {
             let lane = Lane::open(&lane_dir(&dir, number), number, &index.dictionary)?;
             slot.get_or_init(|| Box::new(lane));
         }
-        if !index.dictionary.is_empty() {
+        if index.dictionary.is_empty() {
+            index.high_ids = HighIds::unknown();
+        } else {
+            index.high_ids = HighIds::terms();
             index.dictionary.count_references(|count| index.for_each_key(|_, ids| count(ids)))?;
         }
         Ok(index)
@@ -97,8 +102,9 @@ impl Index {
         let hasher = KeyHasher::new(hash_key);
         Self {
             dictionary: Dictionary::in_memory(hasher.clone()),
+            high_ids: HighIds::none(),
             hasher,
-            slots: SlotTable::shared(num_lanes),
+            slots: SlotTable::new(num_lanes),
             lanes: (0..num_lanes).map(|_| OnceLock::new()).collect(),
             limits: config.limits(),
             verify: config.verify,
@@ -155,8 +161,13 @@ impl Index {
         Ok(self.hasher.fingerprint(key))
     }
 
-    pub(crate) fn check_id(id: u32) -> Result<()> {
-        if id > MAX_ID { Err(Error::IdOutOfRange { id: id.into() }) } else { Ok(()) }
+    /// Refuses ids out of range, and those that are the dictionary's once it has terms.
+    pub(crate) fn check_id(&self, id: u32, op: Op) -> Result<()> {
+        match id {
+            0..TERM_ID_FLAG => Ok(()),
+            TERM_ID_FLAG..=MAX_ID => self.high_ids.allow_plain(op),
+            _ => Err(Error::IdOutOfRange { id: id.into() }),
+        }
     }
 
     /// Refuses writes from now on: memory may be half-changed. Reads go on.
@@ -191,6 +202,7 @@ impl Index {
     }
 
     fn change_or_wait(&self, key: &[u8], id: u32, op: Op) -> Result<bool> {
+        self.check_id(id, op)?;
         loop {
             match self.attempt(key, id, op, true)? {
                 Attempt::Done(changed) => return Ok(changed),
@@ -214,12 +226,13 @@ impl Index {
     /// # Errors
     /// As [`Index::put`], without those of a flush.
     pub fn try_change(&self, key: &[u8], id: u32, op: Op) -> Result<Attempt<bool>> {
+        self.check_id(id, op)?;
         self.attempt(key, id, op, false)
     }
 
-    fn attempt(&self, key: &[u8], id: u32, op: Op, wait: bool) -> Result<Attempt<bool>> {
+    /// The id has been checked.
+    pub(crate) fn attempt(&self, key: &[u8], id: u32, op: Op, wait: bool) -> Result<Attempt<bool>> {
         let fingerprint = self.fingerprint(key)?;
-        Self::check_id(id)?;
         self.check_writable()?;
         let lane = self.lane_or_new(self.slots.lane(fingerprint));
         let Some(gate) = lane.gate(wait) else {
@@ -293,8 +306,8 @@ impl Index {
     /// The lanes of a batch, ascending; checks every key and id on the way.
     fn involved(&self, batch: &[(Op, &[u8], u32)]) -> Result<Vec<usize>> {
         let mut lanes = Vec::with_capacity(batch.len());
-        for &(_, key, id) in batch {
-            Self::check_id(id)?;
+        for &(op, key, id) in batch {
+            self.check_id(id, op)?;
             lanes.push(self.slots.lane(self.fingerprint(key)?));
         }
         lanes.sort_unstable();
@@ -322,13 +335,14 @@ impl Index {
         self.look_up(key, |chain| chain.id_set())
     }
 
-    /// The ids of a key unless there are more than `most` of them.
+    /// The ids of a key, unless more than `most` have to be walked to put them together (those
+    /// removed since the last compaction count too).
     ///
     /// # Errors
     /// As [`Index::get`].
     #[inline]
     pub fn get_bounded(&self, key: &[u8], most: usize) -> Result<Option<IdSet>> {
-        self.look_up(key, |chain| (chain.cardinality() <= most).then(|| chain.id_set()))
+        self.look_up(key, |chain| (chain.work() <= most).then(|| chain.id_set()))
     }
 
     /// Whether the pair is in the index.

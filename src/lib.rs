@@ -58,7 +58,7 @@ pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash}
 pub use index::{Attempt, Index};
 pub use lane::Op;
 pub use load::{LanePairs, Loader};
-pub use routes::Target;
+pub use routes::{Most, Target};
 pub use stats::{Memory, Stats};
 pub use verify::{Report, verify};
 

@@ -39,7 +39,7 @@ impl Loader {
     /// [`Error::IdOutOfRange`](crate::Error::IdOutOfRange); the pair is not taken then.
     #[inline]
     pub fn add(&mut self, index: &Index, key: &[u8], id: u32) -> Result<()> {
-        Index::check_id(id)?;
+        index.check_id(id, Op::Put)?;
         let fingerprint = index.fingerprint(key)?;
         self.lanes[index.slots.lane(fingerprint)].push((fingerprint, id));
         self.buffered += 1;

@@ -34,8 +34,11 @@ impl Index {
                 return self.flush_full(lane).map(|()| true);
             }
         }
-        if self.dictionary.is_wasteful() {
-            self.dictionary.pack();
+        if self.dictionary.pack() {
+            return Ok(true);
+        }
+        if self.dictionary.wants_recycling() {
+            return self.flush().map(|()| true);
         }
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
@@ -191,10 +194,10 @@ impl Index {
             memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
             for segment in &state.version.segments {
                 let bytes = segment.byte_len() as u64;
-                if segment.is_on_disk() {
+                if segment.is_mapped_file() {
                     memory.mapped_files += bytes;
                 } else {
-                    memory.anonymous_segments += bytes;
+                    memory.private_segments += bytes;
                 }
             }
         }

@@ -90,6 +90,12 @@ impl Manifest {
         fs::replace(&lane_dir.join(FILE_NAME), &self.encode())
     }
 
+    /// Writes the first manifest of a lane that is nobody's yet.
+    pub(crate) fn store_first(&self, lane_dir: &Path) -> Result<()> {
+        fs::write_synced(&lane_dir.join(FILE_NAME), &self.encode())?;
+        fs::sync_dir(lane_dir)
+    }
+
     /// Reads and checks the lane's manifest.
     pub(crate) fn load(lane_dir: &Path, lane: u32) -> Result<Self> {
         let path = lane_dir.join(FILE_NAME);

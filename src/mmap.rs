@@ -1,30 +1,68 @@
-//! Mapped bytes: a segment's file, or anonymous memory for an index without a path.
+//! A segment's bytes: its mapped file, or memory for what is small or has no file.
 //! The only unsafe code of the engine is here.
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; argued below")]
 
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Result};
+use crate::fs;
+
+/// Files below this are read and not mapped: a system allows a process some ten thousand
+/// mappings (65 530 on Linux), and a VM that can get no more ends.
+const SMALLEST_MAP: u64 = 64 * 1024;
+/// At most this many files are mapped at a time, by all indexes together; further ones are read.
+const MOST_MAPS: usize = 16 * 1024;
+
+static MAPS: AtomicUsize = AtomicUsize::new(0);
 
 /// Read-only bytes that outlive the file's name.
 #[derive(Debug)]
 pub(crate) struct MappedBytes {
-    map: Mmap,
+    bytes: Bytes,
     on_disk: bool,
 }
 
+#[derive(Debug)]
+enum Bytes {
+    File(Mmap, MapCount),
+    Anonymous(Mmap),
+    Heap(Vec<u8>),
+}
+
+/// One of [`MAPS`], for as long as it lives.
+#[derive(Debug)]
+struct MapCount;
+
+impl MapCount {
+    fn take() -> Option<Self> {
+        let taken = |maps| (maps < MOST_MAPS).then_some(maps + 1);
+        MAPS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok().map(|_| MapCount)
+    }
+}
+
+impl Drop for MapCount {
+    fn drop(&mut self) {
+        MAPS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl MappedBytes {
-    /// Maps a whole file. An empty one is refused as damaged.
+    /// Maps a whole file, or reads a small one. An empty one is refused as damaged.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
         let len = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
         if len == 0 {
             return Err(Error::corrupt(path, 0, "the file is empty"));
         }
+        let count = if len < SMALLEST_MAP { None } else { MapCount::take() };
+        let Some(count) = count else {
+            return Ok(Self { bytes: Bytes::Heap(fs::read(path)?), on_disk: true });
+        };
         // SAFETY:
         // 1. Segments are written once, synced and never changed or cut afterwards; compaction
         //    unlinks the name, which leaves mapped bytes alone.
@@ -33,18 +71,24 @@ impl MappedBytes {
         //    every index taken from these bytes is bounds-checked before it is used; one that
         //    truncates the file can raise SIGBUS, which docs/design.md states.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
-        Ok(Self { map, on_disk: true })
+        Ok(Self { bytes: Bytes::File(map, count), on_disk: true })
     }
 
     /// Keeps a buffer as read-only anonymous memory.
     pub(crate) fn anonymous(buffer: MmapMut) -> Result<Self> {
         let map =
             buffer.make_read_only().map_err(|e| Error::io("protect", Path::new(ANONYMOUS), e))?;
-        Ok(Self { map, on_disk: false })
+        Ok(Self { bytes: Bytes::Anonymous(map), on_disk: false })
     }
 
+    /// Whether there is a file that holds these bytes.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.on_disk
+    }
+
+    /// Whether they are in the page cache only, and not in memory of our own.
+    pub(crate) fn is_mapped_file(&self) -> bool {
+        matches!(self.bytes, Bytes::File(..))
     }
 }
 
@@ -61,6 +105,28 @@ impl Deref for MappedBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.map
+        match &self.bytes {
+            Bytes::File(map, _) | Bytes::Anonymous(map) => map,
+            Bytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_are_read_and_large_ones_mapped() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("file");
+        for (len, mapped) in [(1, false), (SMALLEST_MAP - 1, false), (SMALLEST_MAP, true)] {
+            std::fs::write(&path, vec![7; len as usize]).expect("written");
+            let bytes = MappedBytes::open(&path).expect("open");
+            assert_eq!(bytes.len() as u64, len);
+            assert_eq!((bytes.is_mapped_file(), bytes.is_on_disk()), (mapped, true));
+            std::fs::remove_file(&path).expect("removed");
+            assert!(bytes.iter().all(|&b| b == 7));
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Overlay {
 
     /// Bytes allocated.
     pub(crate) fn memory(&self) -> usize {
-        let lists: usize = self.lists.iter().map(|r| r.list_len() * size_of::<u32>()).sum();
+        let lists: usize = self.lists.iter().map(Record::allocated).sum();
         self.table.allocation_size()
             + self.lists.capacity() * size_of::<Record>()
             + self.free.capacity() * size_of::<u32>()

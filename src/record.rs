@@ -146,6 +146,16 @@ impl Record {
         }
     }
 
+    /// Bytes allocated beside the record.
+    pub(crate) fn allocated(&self) -> usize {
+        let ids = |ids: &Vec<u32>| ids.capacity() * size_of::<u32>();
+        match self {
+            Record::Tombstone | Record::One(_) => 0,
+            Record::Many(many) => ids(many),
+            Record::Delta(delta) => size_of::<Delta>() + ids(&delta.adds) + ids(&delta.removes),
+        }
+    }
+
     /// Ids held beside the table's own word; what an overlay's weight counts.
     pub(crate) fn list_len(&self) -> usize {
         match self {

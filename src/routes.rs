@@ -1,6 +1,8 @@
 //! Keys that lead to terms: the index together with its dictionary.
 
 use crate::chain::IdSet;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::{Attempt, Index};
@@ -27,9 +29,12 @@ impl Index {
             Target::Id(id) => return Err(Error::IdOutOfRange { id: id.into() }),
             Target::Term(term) => term,
         };
+        if op == Op::Put && !self.high_ids.allow_terms()? {
+            return Ok(Attempt::Busy);
+        }
         // Never waiting for the lane while the dictionary is locked: a bulk load holds the lane
         // and asks for the dictionary.
-        let change = |id| match self.try_change(key, id, op) {
+        let change = |id| match self.attempt(key, id, op, false) {
             Ok(Attempt::Done(true)) => Routed::Changed,
             Ok(Attempt::Done(false)) => Routed::Unchanged,
             Ok(Attempt::Busy) => Routed::Failed(Ok(Attempt::Busy)),
@@ -54,19 +59,22 @@ impl Index {
         loop {
             match self.try_route(key, target, op)? {
                 Attempt::Done(changed) => return Ok(changed),
-                Attempt::Busy => self.make_way(key)?,
+                Attempt::Busy => {
+                    self.high_ids.find_out(self)?;
+                    self.make_way(key)?;
+                }
             }
         }
     }
 
-    /// Hands the targets of a key to `f`: those that were its targets at one moment. False, and
-    /// none handed over, if there are more than `most`.
+    /// Hands the targets of a key to `f`: those that were its targets at one moment. False if
+    /// there is more than `most` allows; then those handed over are not all.
     ///
     /// # Errors
     /// As [`Index::get`].
-    pub fn targets(&self, key: &[u8], most: usize, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
+    pub fn targets(&self, key: &[u8], most: Most, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
         let look_up = || {
-            let ids = self.get_bounded(key, most)?;
+            let ids = self.get_bounded(key, most.ids)?;
             Ok((ids.is_some(), ids.unwrap_or(IdSet::Empty)))
         };
         // Plain ids have nothing to be held together with, and need no lock that readers share.
@@ -79,7 +87,16 @@ impl Index {
                 return Ok(all);
             }
         }
-        self.dictionary.resolve(look_up, |id, term| hand_over(id, term, &mut f))
+        let mut bytes = 0;
+        let all = self.dictionary.resolve(look_up, |id, term| {
+            bytes += term.map_or(0, <[u8]>::len);
+            if bytes <= most.bytes {
+                hand_over(id, term, &mut f);
+            }
+        })?;
+        // Terms may be missing because the index closed meanwhile.
+        self.check_open()?;
+        Ok(all && bytes <= most.bytes)
     }
 
     /// Hands all distinct targets of the index to `f`. Changes made meanwhile may or may not be
@@ -89,10 +106,29 @@ impl Index {
     /// As [`Index::ids`].
     pub fn all_targets(&self, mut f: impl FnMut(Target<'_>)) -> Result<()> {
         // Listed first, as that takes long: an id that is another's by then names a target too.
-        let ids = IdSet::Many(self.ids()?);
-        self.dictionary.resolve(|| Ok(((), ids)), |id, term| hand_over(id, term, &mut f))?;
+        for ids in self.ids()?.chunks(SLICE) {
+            let ids = IdSet::Many(ids.to_vec());
+            self.dictionary.resolve(|| Ok(((), ids)), |id, term| hand_over(id, term, &mut f))?;
+        }
         self.check_open()
     }
+}
+
+/// Ids that are resolved together when all are listed.
+const SLICE: usize = 256;
+
+/// How much of an answer to put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Ids walked.
+    pub ids: usize,
+    /// Bytes of terms.
+    pub bytes: usize,
+}
+
+impl Most {
+    /// Whatever there is.
+    pub const ALL: Most = Most { ids: usize::MAX, bytes: usize::MAX };
 }
 
 fn hand_over(id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
@@ -101,5 +137,68 @@ fn hand_over(id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
         None if id < TERM_ID_FLAG => f(Target::Id(id)),
         // Forgotten between the listing and now.
         None => {}
+    }
+}
+
+/// Which ids of 2^30 and above an index holds: the caller's own, or terms'. Never both, as one
+/// would be mistaken for the other.
+#[derive(Debug)]
+pub(crate) struct HighIds(AtomicU8);
+
+/// Opened from disk without terms, and not looked through yet.
+const UNKNOWN: u8 = 0;
+const NONE: u8 = 1;
+const PLAIN: u8 = 2;
+const TERMS: u8 = 3;
+
+impl HighIds {
+    pub(crate) fn none() -> Self {
+        Self(AtomicU8::new(NONE))
+    }
+
+    pub(crate) fn unknown() -> Self {
+        Self(AtomicU8::new(UNKNOWN))
+    }
+
+    pub(crate) fn terms() -> Self {
+        Self(AtomicU8::new(TERMS))
+    }
+
+    /// Goes from one of two states to another; the state it is in then.
+    fn advance(&self, from: [u8; 2], to: u8) -> u8 {
+        let step = |state| from.contains(&state).then_some(to);
+        let stepped = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step);
+        stepped.map_or_else(|state| state, |_| to)
+    }
+
+    /// A plain high id is about to be put or deleted.
+    pub(crate) fn allow_plain(&self, op: Op) -> Result<()> {
+        let state = match op {
+            Op::Put => self.advance([NONE, UNKNOWN], PLAIN),
+            Op::Delete => self.0.load(Ordering::SeqCst),
+        };
+        if state == TERMS {
+            return Err(Error::MixedIds { what: "the id is 2^30 or above" });
+        }
+        Ok(())
+    }
+
+    /// A term is about to be interned; false if it has to be found out first whether it may.
+    fn allow_terms(&self) -> Result<bool> {
+        match self.advance([NONE, TERMS], TERMS) {
+            PLAIN => Err(Error::MixedIds { what: "the target is a term" }),
+            state => Ok(state == TERMS),
+        }
+    }
+
+    /// Looks through the index, once.
+    fn find_out(&self, index: &Index) -> Result<()> {
+        if self.0.load(Ordering::SeqCst) == UNKNOWN {
+            let mut highest = 0;
+            index.for_each_key(|_, ids| highest = highest.max(ids.last().copied().unwrap_or(0)))?;
+            let found = if highest < TERM_ID_FLAG { NONE } else { PLAIN };
+            self.advance([UNKNOWN, UNKNOWN], found);
+        }
+        Ok(())
     }
 }

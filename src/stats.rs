@@ -70,8 +70,8 @@ pub struct Memory {
     pub overlays: u64,
     /// Segment files mapped into memory: page cache, shared and reclaimable.
     pub mapped_files: u64,
-    /// Segments of an index without a path.
-    pub anonymous_segments: u64,
+    /// Segments in memory of our own: without a path, or too small to be mapped.
+    pub private_segments: u64,
     /// Lanes, their locks and lists.
     pub tables: u64,
     /// The dictionary of terms.
@@ -82,7 +82,7 @@ impl Memory {
     /// All parts together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { overlays, mapped_files, anonymous_segments, tables, dictionary } = *self;
-        overlays + mapped_files + anonymous_segments + tables + dictionary
+        let Self { overlays, mapped_files, private_segments, tables, dictionary } = *self;
+        overlays + mapped_files + private_segments + tables + dictionary
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::dictionary::TERM_ID_FLAG;
 use crate::dictionary::{Extent, TermLog};
-use crate::epoch::{CURRENT, Epoch, META, TERMS, lane_dir, segment_path};
+use crate::epoch::{CURRENT, Epoch, META, TERMS, is_segment, lane_dir, segment_path};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::layers::{Layer, walk};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::segment::Segment;
 
 /// What was read, all of it sound.
@@ -32,7 +32,7 @@ pub struct Report {
     pub terms: u64,
     /// Bytes of a torn append at the end of the dictionary's file; no key leads there.
     pub torn_bytes: u64,
-    /// Files that no manifest names; the next open removes them.
+    /// Segments that no manifest names; the next open removes them.
     pub leftovers: Vec<PathBuf>,
 }
 
@@ -144,17 +144,21 @@ fn check_lane(dir: &Path, lane: u32) -> Result<CheckedLane> {
     let mut report = Report::default();
     let manifest = Manifest::load(dir, lane)?;
     report.count_file(&dir.join(manifest::FILE_NAME))?;
-    let mut segments = Vec::new();
-    for entry in &manifest.segments {
+    // All opened before any is checked: a merge may remove the names, but not what is mapped.
+    let open = |entry: &ManifestSegment| {
         let path = segment_path(dir, entry.number);
         let segment = Segment::open(&path, lane, entry.number)?;
         entry.agrees_with(&path, &segment)?;
+        Ok(segment)
+    };
+    let segments = manifest.segments.iter().map(open).collect::<Result<Vec<Segment>>>()?;
+    for segment in &segments {
         segment.check()?;
         segment.check_structure()?;
-        report.count_file(&path)?;
+        report.files += 1;
+        report.bytes += segment.byte_len() as u64;
         report.segments += 1;
         report.entries += segment.keys() as u64;
-        segments.push(segment);
     }
     let mut places = Vec::new();
     let layers: Vec<Layer<'_>> = segments.iter().map(Layer::Segment).collect();
@@ -182,7 +186,7 @@ fn check_lane(dir: &Path, lane: u32) -> Result<CheckedLane> {
     }
     for path in fs::list(dir)? {
         let live = manifest.segments.iter().any(|s| segment_path(dir, s.number) == path);
-        if !live && !path.ends_with(manifest::FILE_NAME) {
+        if !live && is_segment(&path) {
             report.leftovers.push(path);
         }
     }

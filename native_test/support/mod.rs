@@ -91,7 +91,7 @@ pub(crate) fn resolved(index: &Index, key: &[u8]) -> BTreeSet<Item> {
 /// The same while the index may be closed by another thread.
 pub(crate) fn targets(index: &Index, key: &[u8]) -> Result<BTreeSet<Item>> {
     let mut items = BTreeSet::new();
-    let all = index.targets(key, usize::MAX, |target| {
+    let all = index.targets(key, lsm_index::Most::ALL, |target| {
         items.insert(match target {
             Target::Id(id) => Item::Id(id),
             Target::Term(term) => Item::Term(term.to_vec()),

@@ -197,11 +197,16 @@ impl Lane {
 
         let live_keys = keeper.live_keys.saturating_add_signed(growth);
         if let Some(dir) = &keeper.dir {
-            // Terms first: no key on disk may lead to a term that is not.
-            let terms = upkeep.dictionary.persist()?;
             let (lane, next_number) = (self.number, keeper.next_number);
             let segments = next.manifest_segments();
-            Manifest { lane, next_number, live_keys, terms, segments }.store(dir)?;
+            // Terms first: no key on disk may lead to a term that is not.
+            let stored = upkeep.dictionary.persist().and_then(|terms| {
+                Manifest { lane, next_number, live_keys, terms, segments }.store(dir)
+            });
+            if let Err(e) = stored {
+                next.remove_unnamed(dir, lane);
+                return Err(e);
+            }
         }
         keeper.live_keys = live_keys;
         let dropped = {
@@ -234,8 +239,12 @@ impl Lane {
             Some(dir) => {
                 let path = segment_path(dir, number);
                 fs::write_synced(&path, &bytes)?;
-                fs::sync_dir(dir)?;
-                Segment::open(&path, self.number, number)
+                let opened =
+                    fs::sync_dir(dir).and_then(|()| Segment::open(&path, self.number, number));
+                if opened.is_err() {
+                    let _ = fs::remove(&path);
+                }
+                opened
             }
         }
     }
@@ -264,6 +273,18 @@ impl Version {
     fn shapes(&self) -> Vec<Shape> {
         let keys = self.segments.iter().map(|s| s.keys());
         self.levels.iter().zip(keys).map(|(&level, keys)| Shape { level, keys }).collect()
+    }
+
+    /// After a failure, removes the newest segment's file unless the manifest names it: on a full
+    /// disk its space is needed.
+    fn remove_unnamed(&self, dir: &Path, lane: u32) {
+        let named = |number| match Manifest::load(dir, lane) {
+            Ok(manifest) => manifest.segments.iter().any(|s| s.number == number),
+            Err(_) => true,
+        };
+        if let Some(newest) = self.segments.first().filter(|s| !named(s.number())) {
+            let _ = fs::remove(newest.path());
+        }
     }
 
     fn manifest_segments(&self) -> Vec<ManifestSegment> {

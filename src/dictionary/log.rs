@@ -3,17 +3,18 @@
 //! ```text
 //! 0  8  magic "LSMI-TRM"
 //! 8  4  format version
-//! 12 8  generation: how many times the file was replaced by a shorter one
-//! 20 4  CRC32 of the 20 bytes before
+//! 12 8  generation: 1, and one more each time the file is replaced by a shorter one
+//! 20 8  length the generation was begun with: that much is always whole
+//! 28 4  CRC32 of the 28 bytes before
 //! then, for each term:
 //! 0  4  length of the term, bytes
-//! 4  4  place: the id without its flag
+//! 4  4  id, without its flag
 //! 8  …  the term
 //! …  4  CRC32 of all of the record before
 //! ```
 //!
-//! A manifest states how much of which generation it relies on. So a record that does not end
-//! before the file does is a torn append, or damage, and can be told which.
+//! What follows the first record that is not whole is a torn append, or damage: which of the two
+//! is told by how much was relied on. A manifest states that, and which generation it meant.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -25,7 +26,7 @@ use crate::frame::{FORMAT_VERSION, check_version};
 use crate::fs;
 
 const MAGIC: &[u8; 8] = b"LSMI-TRM";
-const HEADER: usize = 24;
+const HEADER: usize = 32;
 const RECORD_HEADER: usize = 8;
 const CRC: usize = 4;
 
@@ -91,33 +92,22 @@ impl TermLog {
             return Err(Error::corrupt(path, 0, "not a term log (wrong magic)"));
         }
         check_version(path, word(&header[8..]))?;
-        if crc32fast::hash(&header[..20]) != word(&header[20..]) {
-            return Err(Error::corrupt(path, 20, "the header's checksum does not match"));
+        if crc32fast::hash(&header[..28]) != word(&header[28..]) {
+            return Err(Error::corrupt(path, 28, "the header's checksum does not match"));
         }
-        let generation = u64::from(word(&header[12..])) | u64::from(word(&header[16..])) << 32;
-        let whole = |len: usize| Extent { generation, len: len as u64 };
-        while !rest.is_empty() {
+        let begun = Extent { generation: long(&header[12..]), len: long(&header[20..]) };
+        while let Some((record, after)) = split_record(rest) {
             let at = bytes.len() - rest.len();
-            let len = rest.first_chunk::<4>().map_or(usize::MAX, |len| word(len) as usize);
-            let size = len.saturating_add(RECORD_HEADER + CRC);
-            let Some((record, after)) = rest.split_at_checked(size) else {
-                return Ok(whole(at));
-            };
-            let (body, crc) = record.split_at(size - CRC);
-            if crc32fast::hash(body) != word(crc) {
-                if after.is_empty() {
-                    return Ok(whole(at));
-                }
-                return Err(Error::corrupt(path, at, "a term's checksum does not match"));
-            }
-            let place = word(&body[4..]);
-            if place >= TERM_ID_FLAG {
+            let id = word(&record[4..]);
+            if id >= TERM_ID_FLAG {
                 return Err(Error::corrupt(path, at + 4, "a term's id is out of range"));
             }
-            each(place, &body[RECORD_HEADER..])?;
+            each(id, &record[RECORD_HEADER..])?;
             rest = after;
         }
-        Ok(whole(bytes.len()))
+        let whole = Extent { len: (bytes.len() - rest.len()) as u64, ..begun };
+        whole.check(path, begun)?;
+        Ok(whole)
     }
 
     pub(crate) fn extent(&self) -> Extent {
@@ -129,19 +119,20 @@ impl TermLog {
     }
 
     /// Lays a record out for [`TermLog::append`].
-    pub(crate) fn encode(out: &mut Vec<u8>, place: u32, term: &[u8]) {
+    pub(crate) fn encode(out: &mut Vec<u8>, id: u32, term: &[u8]) {
         let start = out.len();
         out.extend_from_slice(&(term.len() as u32).to_le_bytes());
-        out.extend_from_slice(&place.to_le_bytes());
+        out.extend_from_slice(&(id & !TERM_ID_FLAG).to_le_bytes());
         out.extend_from_slice(term);
         let crc = crc32fast::hash(&out[start..]);
         out.extend_from_slice(&crc.to_le_bytes());
     }
 
-    fn header(generation: u64) -> Vec<u8> {
+    fn header(begun: Extent) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&generation.to_le_bytes());
+        out.extend_from_slice(&begun.generation.to_le_bytes());
+        out.extend_from_slice(&begun.len.to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         out
     }
@@ -165,27 +156,21 @@ impl TermLog {
         Ok(())
     }
 
-    /// Replaces the file by one of these terms alone.
-    pub(crate) fn rewrite<'a>(
-        &mut self,
-        terms: impl Iterator<Item = (u32, &'a [u8])>,
-    ) -> Result<()> {
-        let mut records = Vec::new();
-        for (place, term) in terms {
-            Self::encode(&mut records, place, term);
-        }
-        self.replace_with(self.extent.generation + 1, &records)
+    /// Replaces the file by one of these encoded records alone.
+    pub(crate) fn rewrite(&mut self, records: &[u8]) -> Result<()> {
+        self.replace_with(self.extent.generation + 1, records)
     }
 
     fn replace_with(&mut self, generation: u64, records: &[u8]) -> Result<()> {
-        let bytes = [&Self::header(generation), records].concat();
+        let begun = Extent { generation, len: (HEADER + records.len()) as u64 };
+        let bytes = [&Self::header(begun), records].concat();
         fs::replace(&self.path, &bytes)?;
         let file = OpenOptions::new()
             .write(true)
             .open(&self.path)
             .map_err(|e| Error::io("open", &self.path, e))?;
         self.file = Some(file);
-        self.extent = Extent { generation, len: bytes.len() as u64 };
+        self.extent = begun;
         Ok(())
     }
 
@@ -197,6 +182,18 @@ impl TermLog {
             .map(|_| ())
             .map_err(|e| Error::io("truncate", path, e))
     }
+}
+
+/// A whole record without its checksum, and what follows; none if the first one is not whole.
+fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = word(bytes.first_chunk::<4>()?) as usize;
+    let (record, after) = bytes.split_at_checked(len.checked_add(RECORD_HEADER + CRC)?)?;
+    let (body, crc) = record.split_at(record.len() - CRC);
+    (crc32fast::hash(body) == word(crc)).then_some((body, after))
+}
+
+fn long(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |long| u64::from_le_bytes(*long))
 }
 
 fn word(bytes: &[u8]) -> u32 {
@@ -249,6 +246,10 @@ mod tests {
         assert_eq!(relied_on, Extent { generation: 1, len: sound.len() as u64 });
 
         let first_two = HEADER + 13 + 12;
+        for len in HEADER..HEADER + 13 {
+            // The generation was begun with the first term.
+            assert!(extent(&sound[..len]).is_err(), "cut to {len}");
+        }
         for len in first_two..sound.len() {
             std::fs::write(&path, &sound[..len]).expect("write");
             assert_eq!(read(&path).expect("torn"), terms[..2], "cut to {len}");
@@ -286,7 +287,9 @@ mod tests {
         write(&path);
         let mut log = TermLog::open(path.clone(), |_, _| Ok(())).expect("sound");
         let before = log.extent();
-        log.rewrite([(7, &b"x"[..])].into_iter()).expect("rewrite");
+        let mut record = Vec::new();
+        TermLog::encode(&mut record, 7, b"x");
+        log.rewrite(&record).expect("rewrite");
         assert!(log.extent().len < before.len);
         log.extent().check(&path, before).expect("later generation");
         assert_eq!(read(&path).expect("sound"), [(7, b"x".to_vec())]);

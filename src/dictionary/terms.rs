@@ -1,73 +1,109 @@
-//! The table of terms in memory: an arena of bytes, places into it, and the way back by hash.
+//! One shard of the dictionary in memory: an arena of bytes, places into it, and the way back by
+//! hash.
+
+use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 
-use super::TERM_ID_FLAG;
+use super::grace::Grace;
 use crate::error::{Error, Result};
-use crate::hash::KeyHasher;
 
 /// The arena is packed anew once this many bytes, and half of it, belong to no term.
-const MIN_GARBAGE: usize = 1 << 20;
+const MIN_GARBAGE: usize = 1 << 16;
+/// The start of a place without a term.
+const FREE: u32 = u32::MAX;
+/// Bytes of the length before each term.
+const LENGTH: usize = 4;
 
+/// Terms by place, and places by term.
+///
+/// A place is *live* while keys lead to it; then *retired*: no longer found by its term, its bytes
+/// kept for segments and readers that still hold its id; then free.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
-    /// Places in `entries`, by the hash of the term.
-    pub(super) table: HashTable<u32>,
-    pub(super) entries: Vec<Entry>,
+    table: HashTable<Slot>,
+    entries: Vec<Entry>,
     /// Lengths and bytes of the terms, one after the other.
-    pub(super) arena: Vec<u8>,
-    pub(super) garbage: usize,
-    /// Places that may be used again.
-    pub(super) free: Vec<u32>,
-    /// Places of forgotten terms that keys on disk may still lead to.
-    pub(super) freed: Vec<u32>,
-    /// Records for the log of what was interned since it was written last. A term forgotten
+    arena: Vec<u8>,
+    garbage: usize,
+    free: Vec<u32>,
+    /// Segments may lead to them until all lanes are flushed.
+    retired: Vec<u32>,
+    /// Only readers under way may hold their ids: places, and since when.
+    passing: VecDeque<(u32, usize)>,
+    /// Records for the log of what was interned since it was written last. A term retired
     /// meanwhile is in it all the same: a frozen overlay may still lead to it.
     pub(super) unwritten: Vec<u8>,
 }
 
-/// Where a term lies, and how many keys lead to it. A free place has no start.
+/// The hash is kept, so that growing the table touches no term.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) start: u32,
-    pub(super) references: u32,
+struct Slot {
+    hash: u32,
+    place: u32,
 }
 
-/// The start of a place without a term.
-const FREE: u32 = u32::MAX;
-const LENGTH: usize = 4;
+/// Where a term lies, and how many keys lead to it.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: u32,
+    references: u32,
+}
+
+/// Spreads 32 bits over the 64 that hashbrown looks at both ends of.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 impl Terms {
+    /// Room for `terms` terms of `bytes` bytes together.
+    pub(super) fn reserve(&mut self, terms: usize, bytes: usize) {
+        self.arena.reserve(bytes);
+        self.entries.reserve(terms);
+        self.table.reserve(terms, |slot| spread(slot.hash));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The term at a place that is not free.
     pub(super) fn bytes(&self, place: u32) -> Option<&[u8]> {
         let entry = self.entries.get(place as usize).filter(|e| e.start != FREE)?;
         let (len, rest) = self.arena[entry.start as usize..].split_first_chunk::<LENGTH>()?;
         rest.get(..u32::from_le_bytes(*len) as usize)
     }
 
-    pub(super) fn find(&self, hasher: &KeyHasher, term: &[u8]) -> Option<u32> {
-        let hash = hasher.fingerprint(term).0;
-        self.table.find(hash, |&place| self.bytes(place) == Some(term)).copied()
+    /// Places and bytes of all terms, live and retired.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (0..self.entries.len() as u32).filter_map(|place| Some((place, self.bytes(place)?)))
     }
 
-    pub(super) fn find_all(&self, hasher: &KeyHasher, term: &[u8]) -> Vec<u32> {
-        let same = self.table.iter_hash(hasher.fingerprint(term).0).copied();
+    pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
+        let same = |slot: &Slot| self.bytes(slot.place) == Some(term);
+        self.table.find(spread(hash), same).map(|slot| slot.place)
+    }
+
+    /// After a crash one term may be at two places.
+    pub(super) fn find_all(&self, hash: u32, term: &[u8]) -> Vec<u32> {
+        let same = self.table.iter_hash(spread(hash)).map(|slot| slot.place);
         same.filter(|&place| self.bytes(place) == Some(term)).collect()
     }
 
-    pub(super) fn insert(&mut self, hasher: &KeyHasher, term: &[u8]) -> Result<u32> {
+    /// Stores a new term at a free place, or at the end if that is below `limit`.
+    pub(super) fn insert(&mut self, hash: u32, term: &[u8], limit: u32) -> Result<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
-            None => u32::try_from(self.entries.len())
-                .ok()
-                .filter(|&place| place < TERM_ID_FLAG)
-                .ok_or(Error::IdsExhausted)?,
+            None if self.entries.len() < limit as usize => self.entries.len() as u32,
+            None => return Err(Error::IdsExhausted),
         };
-        self.insert_at(hasher, place, term)?;
+        self.insert_at(hash, place, term)?;
         Ok(place)
     }
 
-    pub(super) fn insert_at(&mut self, hasher: &KeyHasher, place: u32, term: &[u8]) -> Result<()> {
-        let too_large = || Error::TooLarge { what: "the dictionary", limit: FREE.into() };
+    /// Stores a new term at a place that has none.
+    pub(super) fn insert_at(&mut self, hash: u32, place: u32, term: &[u8]) -> Result<()> {
+        let too_large = || Error::TooLarge { what: "a dictionary shard", limit: FREE.into() };
         let start = u32::try_from(self.arena.len()).map_err(|_| too_large())?;
         let len = u32::try_from(term.len()).map_err(|_| too_large())?;
         self.arena.extend_from_slice(&len.to_le_bytes());
@@ -76,28 +112,105 @@ impl Terms {
             self.entries.resize(place as usize + 1, Entry { start: FREE, references: 0 });
         }
         self.entries[place as usize] = Entry { start, references: 0 };
-        let Self { table, entries, arena, .. } = self;
-        table.insert_unique(hasher.fingerprint(term).0, place, |&place| {
-            hasher.fingerprint(stored(entries, arena, place)).0
-        });
+        let slot = Slot { hash, place };
+        self.table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
         Ok(())
     }
 
-    /// Forgets a term; its place stays empty.
-    pub(super) fn forget(&mut self, hasher: &KeyHasher, place: u32) {
-        let Some(term) = self.bytes(place) else { return };
-        let (hash, len) = (hasher.fingerprint(term).0, term.len());
-        if let Ok(found) = self.table.find_entry(hash, |&p| p == place) {
-            found.remove();
-        }
-        self.garbage += LENGTH + len;
-        self.entries[place as usize] = Entry { start: FREE, references: 0 };
-    }
-
     /// Counts one more key that leads to the place; false if there is no term.
-    pub(super) fn count_reference(&mut self, place: u32) -> bool {
+    pub(super) fn add_reference(&mut self, place: u32) -> bool {
         let entry = self.entries.get_mut(place as usize).filter(|e| e.start != FREE);
         entry.map(|e| e.references += 1).is_some()
+    }
+
+    /// Counts one key less; true if it was the last one. The term is not found any more then, and
+    /// its place is to be [retired](Terms::retire) or [let pass](Terms::let_pass).
+    pub(super) fn drop_reference(&mut self, hash: u32, place: u32) -> bool {
+        let entry = &mut self.entries[place as usize];
+        entry.references = entry.references.saturating_sub(1);
+        let last = entry.references == 0;
+        if last {
+            self.unlist(hash, place);
+        }
+        last
+    }
+
+    /// Keeps a place until segments lead to it no more.
+    pub(super) fn retire(&mut self, places: impl IntoIterator<Item = u32>) {
+        self.retired.extend(places);
+    }
+
+    pub(super) fn take_retired(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// How many places wait for a flush.
+    pub(super) fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Keeps places until readers under way are done.
+    pub(super) fn let_pass(&mut self, places: impl IntoIterator<Item = u32>, stamp: usize) {
+        self.passing.extend(places.into_iter().map(|place| (place, stamp)));
+    }
+
+    /// Frees some of the places whose grace period is over: a bounded number, as others wait.
+    pub(super) fn release_some(&mut self, grace: &Grace) {
+        const MOST: usize = 256;
+        for _ in 0..MOST {
+            match self.passing.front() {
+                Some(&(place, stamp)) if grace.is_over(stamp) => {
+                    self.passing.pop_front();
+                    self.release(place);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    /// Whether [`Terms::release_some`] is worth calling.
+    pub(super) fn has_many_passing(&self) -> bool {
+        self.passing.len() >= 64
+    }
+
+    fn unlist(&mut self, hash: u32, place: u32) {
+        if let Ok(found) = self.table.find_entry(spread(hash), |slot| slot.place == place) {
+            found.remove();
+        }
+    }
+
+    /// Makes a term's place free at once: nobody has seen its id.
+    pub(super) fn discard(&mut self, hash: u32, place: u32) {
+        self.unlist(hash, place);
+        self.release(place);
+    }
+
+    /// Frees the terms that no key leads to, those at the end without a trace.
+    pub(super) fn discard_unreferenced(&mut self, hash: impl Fn(&[u8]) -> u32) {
+        self.free.clear();
+        for place in 0..self.entries.len() as u32 {
+            let unused = self.entries[place as usize].references == 0;
+            let hash = self.bytes(place).filter(|_| unused).map(&hash);
+            if let Some(hash) = hash {
+                self.discard(hash, place);
+            } else if unused {
+                self.free.push(place);
+            }
+        }
+        while self.entries.pop_if(|entry| entry.start == FREE).is_some() {}
+        let len = self.entries.len() as u32;
+        self.free.retain(|&place| place < len);
+    }
+
+    /// Whether a new term would need a new place.
+    pub(super) fn has_no_free_place(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    fn release(&mut self, place: u32) {
+        self.garbage += self.bytes(place).map_or(0, |term| LENGTH + term.len());
+        self.entries[place as usize] = Entry { start: FREE, references: 0 };
+        self.free.push(place);
     }
 
     /// Bytes allocated.
@@ -105,21 +218,27 @@ impl Terms {
         self.arena.capacity()
             + self.entries.capacity() * size_of::<Entry>()
             + self.table.allocation_size()
-            + (self.free.capacity() + self.freed.capacity()) * size_of::<u32>()
+            + (self.free.capacity() + self.retired.capacity()) * size_of::<u32>()
+            + self.passing.capacity() * size_of::<(u32, usize)>()
             + self.unwritten.capacity()
     }
 
+    /// Bytes of the terms, as they would lie in a packed arena.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.arena.len() - self.garbage
+    }
+
+    /// Whether [`Terms::pack`] would give much memory back.
     pub(super) fn is_wasteful(&self) -> bool {
         self.garbage > MIN_GARBAGE && self.garbage * 2 > self.arena.len()
     }
 
     /// Packs the arena: terms only, in order of place.
     pub(super) fn pack(&mut self) {
-        let mut packed = Vec::with_capacity(self.arena.len() - self.garbage);
+        let mut packed = Vec::with_capacity(self.used_bytes());
         for place in 0..self.entries.len() as u32 {
-            if self.entries[place as usize].start != FREE {
-                let start = packed.len() as u32;
-                let term = stored(&self.entries, &self.arena, place);
+            let start = packed.len() as u32;
+            if let Some(term) = self.bytes(place) {
                 packed.extend_from_slice(&(term.len() as u32).to_le_bytes());
                 packed.extend_from_slice(term);
                 self.entries[place as usize].start = start;
@@ -128,11 +247,4 @@ impl Terms {
         self.arena = packed;
         self.garbage = 0;
     }
-}
-
-fn stored<'a>(entries: &[Entry], arena: &'a [u8], place: u32) -> &'a [u8] {
-    let start = entries[place as usize].start as usize;
-    let (len, rest) = arena[start..].split_at(LENGTH);
-    let len = u32::from_le_bytes([len[0], len[1], len[2], len[3]]);
-    &rest[..len as usize]
 }

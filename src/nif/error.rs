@@ -8,7 +8,7 @@ mod reasons {
     rustler::atoms! {
         closed, poisoned, key_too_long, id_out_of_range, invalid_argument, invalid_option, locked,
         mismatch, not_found, io, corrupt, unsupported_version, mph_construction, too_large,
-        ids_exhausted,
+        ids_exhausted, mixed_ids,
     }
 }
 
@@ -80,6 +80,7 @@ pub(super) fn encode<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         Error::TooLarge { limit, .. } => {
             (reasons::too_large(), vec![(keys::limit(), limit.encode(env))])
         }
+        Error::MixedIds { .. } => (reasons::mixed_ids(), vec![]),
         Error::IdsExhausted => (reasons::ids_exhausted(), vec![]),
     };
     let detail = Term::map_from_pairs(env, &detail).unwrap_or_else(|_| Term::map_new(env));
@@ -89,7 +90,10 @@ pub(super) fn encode<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
 /// An integer that is no id; it may be negative, or larger than any number of ours.
 pub(super) fn id_out_of_range(id: Term<'_>) -> Term<'_> {
     let env = id.get_env();
-    let message = format!("id {id:?} is not within 0..={}", crate::MAX_ID);
+    // Printing a very large integer takes very long.
+    let shown =
+        id.decode::<i64>().map_or_else(|_| "beyond 64 bits".to_owned(), |id| id.to_string());
+    let message = format!("id {shown} is not within 0..={}", crate::MAX_ID);
     let detail = vec![(keys::id(), id), (keys::max(), crate::MAX_ID.encode(env))];
     let detail = Term::map_from_pairs(env, &detail).unwrap_or_else(|_| Term::map_new(env));
     env.error_tuple((reasons::id_out_of_range(), message, detail))

@@ -40,9 +40,13 @@ fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Te
             for &(key, id) in &pairs {
                 held.add(index, key, id)?;
             }
-            if held.is_full() { held.take_fullest() } else { None }
+            let mut surplus = Vec::new();
+            while held.is_full() {
+                surplus.extend(held.take_fullest());
+            }
+            surplus
         };
-        surplus.map_or(Ok(()), |lane| lane.write(index))?;
+        surplus.into_iter().try_for_each(|lane| lane.write(index))?;
         Ok(pairs.len().encode(env))
     })
 }
@@ -52,8 +56,7 @@ fn decode(pairs: Term<'_>) -> term::Decoded<'_, Vec<(&[u8], u32)>> {
     let mut out = Vec::with_capacity(len);
     for item in items {
         let Ok((key, id)) = item.decode::<(Term<'_>, Term<'_>)>() else {
-            let what = format!("{item:?} is not {{key, id}}");
-            return Err(error::invalid_argument(item.get_env(), &what));
+            return Err(error::invalid_argument(item.get_env(), "it is not {key, id}"));
         };
         out.push((term::key(key)?, term::id(id)?));
     }

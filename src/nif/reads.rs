@@ -8,6 +8,8 @@ use super::{IndexResource, answer, large, term};
 const MOST_IDS: usize = 4096;
 /// Keys that a normal scheduler may look up in one call.
 const MOST_KEYS: usize = 1024;
+/// Bytes of keys that a normal scheduler may hash in one call.
+pub(super) const MOST_KEY_BYTES: usize = 128 * 1024;
 /// Keys that take about one timeslice (1 ms) to look up.
 const KEYS_PER_TIMESLICE: usize = 3000;
 
@@ -37,19 +39,28 @@ fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Te
     if keys.list_length().is_ok_and(|len| len > MOST_KEYS) {
         return large().encode(env);
     }
-    lists(env, resource, keys, 4 * MOST_IDS)
+    lists(env, resource, keys, Some(4 * MOST_IDS))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_many_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    lists(env, resource, keys, usize::MAX)
+    lists(env, resource, keys, None)
 }
 
-fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>, most: usize) -> Term<'a> {
+fn lists<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    keys: Term<'a>,
+    most: Option<usize>,
+) -> Term<'a> {
     let keys = match term::keys(keys) {
         Ok(keys) => keys,
         Err(fault) => return fault,
     };
+    if most.is_some() && keys.iter().map(|key| key.len()).sum::<usize>() > MOST_KEY_BYTES {
+        return large().encode(env);
+    }
+    let most = most.unwrap_or(usize::MAX);
     answer(env, resource, |index| {
         let mut lists = vec![Term::list_new_empty(env); keys.len()];
         let all = index.get_many_bounded(&keys, most, |place, ids| {

@@ -6,10 +6,12 @@ use super::writes::with_wakeup;
 use super::{IndexResource, answer, large, term};
 use crate::index::Attempt;
 use crate::lane::Op;
-use crate::routes::Target;
+use crate::routes::{Most, Target};
 
-/// Targets that a normal scheduler may decode into one answer.
-const MOST_TARGETS: usize = 512;
+/// What a normal scheduler may decode into one answer.
+const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
+/// Bytes of terms that take about one timeslice (1 ms) to decode.
+const BYTES_PER_TIMESLICE: usize = 200_000;
 
 #[rustler::nif]
 fn route_put<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, target: Term<'a>) -> Term<'a> {
@@ -69,27 +71,32 @@ fn change<'a>(
 
 #[rustler::nif]
 fn route_get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    targets_of(env, resource, key, MOST_TARGETS)
+    targets_of(env, resource, key, MOST)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn route_get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    targets_of(env, resource, key, usize::MAX)
+    targets_of(env, resource, key, Most::ALL)
 }
 
 fn targets_of<'a>(
     env: Env<'a>,
     resource: &'a IndexResource,
     key: Term<'a>,
-    most: usize,
+    most: Most,
 ) -> Term<'a> {
     let key = match term::key(key) {
         Ok(key) => key,
         Err(fault) => return fault,
     };
     answer(env, resource, |index| {
-        let mut terms = Vec::new();
-        let all = index.targets(key, most, |target| terms.extend(encode(env, target)))?;
+        let (mut terms, mut bytes) = (Vec::new(), 0);
+        let all = index.targets(key, most, |target| {
+            bytes += if let Target::Term(term) = target { term.len() } else { 0 };
+            terms.extend(encode(env, target));
+        })?;
+        let percent = (bytes * 100 / BYTES_PER_TIMESLICE).clamp(1, 100);
+        rustler::schedule::consume_timeslice(env, percent as i32);
         Ok(if all { terms.encode(env) } else { large().encode(env) })
     })
 }

@@ -51,22 +51,24 @@ pub(super) fn keys(term: Term<'_>) -> Decoded<'_, Vec<&[u8]>> {
 pub(super) fn batch(term: Term<'_>) -> Decoded<'_, Vec<(Op, &[u8], u32)>> {
     let (items, len) = list(term, "the batch is not a list")?;
     let mut batch = Vec::with_capacity(len);
-    for item in items {
+    for (place, item) in items.enumerate() {
         let Ok((op, key_term, id_term)) = item.decode::<(Atom, Term<'_>, Term<'_>)>() else {
-            return Err(not_a_change(item));
+            return Err(not_a_change(item, place));
         };
         let op = match op {
             op if op == super::put() => Op::Put,
             op if op == super::delete() => Op::Delete,
-            _ => return Err(not_a_change(item)),
+            _ => return Err(not_a_change(item, place)),
         };
         batch.push((op, key(key_term)?, id(id_term)?));
     }
     Ok(batch)
 }
 
-fn not_a_change(item: Term<'_>) -> Term<'_> {
-    let what = format!("{item:?} is neither {{:put, key, id}} nor {{:delete, key, id}}");
+fn not_a_change(item: Term<'_>, place: usize) -> Term<'_> {
+    let what = format!(
+        "element {place} of the batch is neither {{:put, key, id}} nor {{:delete, key, id}}"
+    );
     invalid_argument(item.get_env(), &what)
 }
 

@@ -109,7 +109,7 @@ fn memory<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
             &[
                 ("overlays", memory.overlays),
                 ("mapped_files", memory.mapped_files),
-                ("anonymous_segments", memory.anonymous_segments),
+                ("private_segments", memory.private_segments),
                 ("tables", memory.tables),
                 ("dictionary", memory.dictionary),
                 ("total", memory.total()),

@@ -2,6 +2,7 @@
 
 use rustler::{Encoder as _, Env, Term};
 
+use super::reads::MOST_KEY_BYTES;
 use super::{IndexResource, answer, busy, term};
 use crate::index::Attempt;
 use crate::lane::Op;
@@ -66,6 +67,9 @@ fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
         Ok(batch) => batch,
         Err(fault) => return fault,
     };
+    if batch.iter().map(|(_, key, _)| key.len()).sum::<usize>() > MOST_KEY_BYTES {
+        return busy().encode(env);
+    }
     with_wakeup(env, reference, |index| index.try_write(&batch))
 }
 

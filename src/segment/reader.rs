@@ -75,6 +75,10 @@ impl Segment {
         self.bytes.is_on_disk()
     }
 
+    pub(crate) fn is_mapped_file(&self) -> bool {
+        self.bytes.is_mapped_file()
+    }
+
     pub(crate) fn tombstones(&self) -> u64 {
         self.header.tombstones
     }

@@ -1,0 +1,263 @@
+//! The golden files: an index written once by format version 1 and committed. Whatever changes in
+//! the library, it reads them; and what it writes today is, byte for byte, what is written there.
+//!
+//! `LSM_WRITE_FIXTURES=1 cargo test --test golden` writes them anew. That is right after a change
+//! of format (with a new version and a directory of its own) and never to make a test pass.
+
+#[path = "support/format.rs"]
+mod format;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use format::{Reader, u32_at, u64_at};
+use lsm_index::{Config, Error, Index, KeyHasher, SlotTable, verify};
+use support::{HASH_KEY, Item, Model, config, copy_dir, files, resolved};
+
+/// Where META holds the time of creation, and its checksum.
+const CREATED: std::ops::Range<usize> = 36..48;
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("native_test/fixtures/v1")
+}
+
+fn copy_of_fixture() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    copy_dir(&fixture(), dir.path());
+    dir
+}
+
+fn key(n: u32) -> Vec<u8> {
+    format!("key-{n:03}").into_bytes()
+}
+
+fn term(n: u32) -> Item {
+    Item::Term(format!("shape-{n}").into_bytes())
+}
+
+/// A key of the lane.
+fn popular(lane: usize) -> Vec<u8> {
+    let (hasher, slots) = (KeyHasher::new(&HASH_KEY), SlotTable::new(2));
+    let mut keys = (0..).map(|n| format!("popular-{n}").into_bytes());
+    keys.find(|key| slots.lane(hasher.fingerprint(key)) == lane).expect("half of them")
+}
+
+/// The steps that made the fixture: two lanes, each with a segment at the bottom, one at level 1
+/// and two at level 0; single ids, several, large sets with deltas, tombstones, terms.
+fn write(root: &Path) -> Model {
+    let index = Index::open(root, &config(2, 10_000)).expect("create");
+    let mut model = Model::default();
+    for n in 0..240 {
+        model.put(&index, &key(n), Item::Id(n * 3));
+        if n % 7 == 0 {
+            model.put(&index, &key(n), Item::Id(n * 3 + 1));
+            model.put(&index, &key(n), Item::Id((1 << 30) - 1));
+        }
+        if n % 10 == 0 {
+            model.put(&index, &key(n), term(n % 4));
+        }
+    }
+    model.put(&index, b"", Item::Id(0));
+    model.put(&index, &[7; 65_535], Item::Id(1));
+    for id in 0..200 {
+        model.put(&index, &popular(0), Item::Id(id * 5));
+        model.put(&index, &popular(1), Item::Id(id * 7));
+    }
+    index.flush().expect("flush");
+    for round in 0..5 {
+        // Large sets that grow and shrink, a key that comes, one that goes, one that comes back.
+        model.put(&index, &popular(0), Item::Id(1 + round));
+        model.delete(&index, &popular(0), &Item::Id(round * 10));
+        model.delete(&index, &popular(1), &Item::Id(round * 7));
+        model.put(&index, &key(300 + round), term(round));
+        model.delete(&index, &key(11 + round), &Item::Id(3 * (11 + round)));
+        if round == 3 {
+            model.put(&index, &key(11), Item::Id(11));
+        }
+        index.flush().expect("flush");
+    }
+    index.close().expect("close");
+    model
+}
+
+/// The model without an index on disk.
+fn expected() -> Model {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    write(dir.path())
+}
+
+#[test]
+fn the_fixture_is_read() {
+    let copy = copy_of_fixture();
+    // Lanes and hash key are the stored ones.
+    let index = Index::open(copy.path(), &Config::default()).expect("open");
+    assert_eq!(index.num_lanes(), 2);
+    expected().check(&index);
+    for n in 0..20_000 {
+        assert!(resolved(&index, format!("absent-{n}").as_bytes()).is_empty());
+    }
+    let stats = index.stats().expect("stats");
+    assert_eq!((stats.total_segments, stats.max_segments_per_lane), (8, 4));
+    assert!(stats.tombstones > 0, "{stats:?}");
+    let report = verify(copy.path()).expect("sound");
+    assert_eq!((report.segments, report.terms), (8, 5));
+    // And it goes on from there.
+    index.compact().expect("compact");
+    expected().check(&index);
+    index.close().expect("close");
+    expected().check(&Index::open(copy.path(), &config(2, 5)).expect("open"));
+}
+
+#[test]
+fn the_fixture_is_read_by_the_documented_format_alone() {
+    let reader = Reader::open(&fixture());
+    let model = expected();
+    for (key, items) in &model.0 {
+        assert_eq!(&reader.get(key), items, "key {:?}", String::from_utf8_lossy(key));
+    }
+    for n in 0..20_000 {
+        assert!(reader.get(format!("absent-{n}").as_bytes()).is_empty());
+    }
+    let live: u64 = reader.lanes.iter().map(|lane| lane.live_keys).sum();
+    assert_eq!(live, model.0.len() as u64);
+    let mut kinds = (0, 0);
+    for lane in &reader.lanes {
+        assert!(lane.relies_on <= reader.terms_extent);
+        assert_eq!(lane.levels, [0, 0, 1, 2]);
+        // The bottom, two at level 0, the merge of these with a third, two at level 0.
+        assert_eq!(lane.next_number, 7);
+        for segment in &lane.segments {
+            let (tombstones, deltas) = segment.tombstones_and_deltas();
+            kinds = (kinds.0 + tombstones, kinds.1 + deltas);
+        }
+    }
+    assert!(kinds.0 > 0 && kinds.1 > 0, "tombstones and deltas: {kinds:?}");
+}
+
+/// The order of lists in postings is that of a hash table that depends on the processor's vector
+/// length; so files of other processors are as good, but not the same.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_same_steps_write_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    write(dir.path());
+    if std::env::var_os("LSM_WRITE_FIXTURES").is_some() {
+        std::fs::remove_dir_all(fixture()).expect("remove the old fixture");
+        copy_dir(dir.path(), &fixture());
+    }
+    assert_eq!(files(dir.path()), files(&fixture()));
+    for file in files(dir.path()) {
+        let [mut written, mut golden] =
+            [dir.path(), &fixture()].map(|root| std::fs::read(root.join(&file)).expect("read"));
+        if file.ends_with("META") {
+            written[CREATED].fill(0);
+            golden[CREATED].fill(0);
+        }
+        assert_eq!(written.len(), golden.len(), "{}", file.display());
+        let differs = written.iter().zip(&golden).position(|(a, b)| a != b);
+        assert_eq!(differs, None, "first other byte of {}", file.display());
+    }
+}
+
+/// Of lane 1.
+const LIVE_KEYS: u64 = 117;
+
+/// Bytes as hexadecimal digits, for comparing with literals.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn golden(file: &str) -> Vec<u8> {
+    std::fs::read(fixture().join(file)).expect("fixture")
+}
+
+#[test]
+fn small_files_hold_the_documented_bytes() {
+    let current = golden("CURRENT");
+    assert_eq!(&current[..8], b"LSMI-CUR");
+    // Version 1, 8 bytes of payload, epoch 1, checksum.
+    assert_eq!(hex(&current[8..]), "010000000800000001000000000000002cfbc4f2");
+
+    let meta = golden("epoch-00000001/META");
+    assert_eq!((&meta[..8], meta.len()), (&b"LSMI-MET"[..], 48));
+    assert_eq!(hex(&meta[8..20]), "010000001c00000002000000");
+    assert_eq!(meta[20..36], HASH_KEY.0);
+    // Created between 2023 and 2100.
+    assert!((1_700_000_000..4_102_444_800).contains(&u64_at(&meta, 36)));
+
+    let manifest = golden("epoch-00000001/lane-0001/MANIFEST");
+    assert_eq!((&manifest[..8], manifest.len()), (&b"LSMI-MAN"[..], 172));
+    // Version 1, 152 bytes of payload, lane 1, next segment 7.
+    assert_eq!(hex(&manifest[8..28]), "0100000098000000010000000700000000000000");
+    assert_eq!((u64_at(&manifest, 28), u64_at(&manifest, 36)), (LIVE_KEYS, 1));
+    assert_eq!(u64_at(&manifest, 44), golden("epoch-00000001/TERMS").len() as u64);
+    assert_eq!(u32_at(&manifest, 52), 4);
+    let segments: Vec<_> =
+        (0..4).map(|i| (u64_at(&manifest, 56 + 28 * i), u32_at(&manifest, 64 + 28 * i))).collect();
+    assert_eq!(segments, [(6, 0), (5, 0), (4, 1), (1, 2)]);
+
+    let terms = golden("epoch-00000001/TERMS");
+    assert_eq!(&terms[..8], b"LSMI-TRM");
+    // Version 1, generation 1.
+    assert_eq!(hex(&terms[8..20]), "010000000100000000000000");
+    // Seven bytes, id 9: the first place of shard 9.
+    assert_eq!(hex(&terms[32..40]), "0700000009000000");
+    assert_eq!(&terms[40..47], b"shape-0");
+}
+
+#[test]
+fn segments_hold_the_documented_bytes() {
+    let file = "epoch-00000001/lane-0001/00000000000000000001.seg";
+    let segment = golden(file);
+    assert_eq!(&segment[..8], b"LSMI-SEG");
+    // Version 1, lane 1, segment 1.
+    assert_eq!(hex(&segment[8..24]), "01000000010000000100000000000000");
+    let numbers: Vec<u64> = (24..88).step_by(8).map(|at| u64_at(&segment, at)).collect();
+    // Keys, buckets, slots, seed, multiplier, words of postings, tombstones, deltas.
+    assert_eq!(numbers, [115, 42, 117, 0x1b39_896a_51a8_749b, 0x53cb_9f0c_747e_a2eb, 294, 0, 0]);
+    assert_eq!(hex(&segment[112..124]), "00".repeat(12));
+    // Pilots, remap, signatures, entries, cold bits and postings, each padded to 64 bytes.
+    let sections = [42, 2 * 4, 115, 115 * 8, 115 * 3, 294 * 4_usize];
+    let padded = sections.map(|length| length.next_multiple_of(64));
+    assert_eq!(segment.len(), 128 + padded.iter().sum::<usize>());
+
+    // The first segment at level 0 has a tombstone and a delta.
+    let fresh = golden("epoch-00000001/lane-0001/00000000000000000006.seg");
+    assert_eq!([u64_at(&fresh, 16), u64_at(&fresh, 72), u64_at(&fresh, 80)], [6, 1, 1]);
+}
+
+/// What is done to a file, and the error it makes.
+type Damage = (fn(&mut Vec<u8>), fn(&Error) -> bool);
+
+#[test]
+fn damaged_files_are_named_at_open() {
+    let damages: [Damage; 4] = [
+        (
+            |bytes| bytes[0] ^= 0x20,
+            |e| matches!(e, Error::Corrupt { offset: 0, what, .. } if what.contains("magic")),
+        ),
+        (
+            |bytes| bytes[8] = 2,
+            |e| matches!(e, Error::UnsupportedVersion { found: 2, supported: 1, .. }),
+        ),
+        (|bytes| bytes.truncate(9), |e| matches!(e, Error::Corrupt { offset: 9, .. })),
+        (Vec::clear, |e| matches!(e, Error::Corrupt { offset: 0, .. })),
+    ];
+    for file in files(&fixture()) {
+        for (i, (damage, expected)) in damages.iter().enumerate() {
+            let copy = copy_of_fixture();
+            let path = copy.path().join(&file);
+            let mut bytes = std::fs::read(&path).expect("read");
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).expect("write");
+            let checked = verify(copy.path()).expect_err("damage");
+            let opened = Index::open(copy.path(), &Config::default()).expect_err("damage");
+            for error in [checked, opened] {
+                assert!(expected(&error), "damage {i} of {}: {error:?}", file.display());
+                let message = error.to_string();
+                assert!(message.contains(&path.display().to_string()), "{message}");
+                assert!(i != 1 || message.contains("version 2"), "{message}");
+            }
+        }
+    }
+}

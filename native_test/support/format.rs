@@ -1,0 +1,247 @@
+//! A reader of the files written from `docs/format.md` alone: it uses nothing of the library, so
+//! that page, files and library hold each other.
+#![allow(dead_code, reason = "every test uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+use std::path::Path;
+
+use siphasher::sip::SipHasher24;
+
+use super::Item;
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// The payload of a small file.
+pub(crate) fn frame(bytes: &[u8], magic: &[u8; 8]) -> Vec<u8> {
+    assert_eq!(&bytes[..8], magic);
+    assert_eq!(u32_at(bytes, 8), 1, "version");
+    let end = bytes.len() - 4;
+    assert_eq!(u32_at(bytes, 12) as usize, end - 16, "length of the payload");
+    assert_eq!(crc32fast::hash(&bytes[..end]), u32_at(bytes, end), "checksum");
+    bytes[16..end].to_vec()
+}
+
+fn jump(mut state: u64, lanes: u32) -> u32 {
+    let (mut bucket, mut next) = (0_u64, 0_u64);
+    while next < u64::from(lanes) {
+        bucket = next;
+        state = state.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = ((bucket + 1) as f64 * (2_f64.powi(31) / ((state >> 33) + 1) as f64)).floor() as u64;
+    }
+    bucket as u32
+}
+
+fn hi(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
+}
+
+/// What a segment says of a key.
+enum Record {
+    Complete(Vec<u32>),
+    Delta { adds: Vec<u32>, removes: Vec<u32>, len: u32 },
+}
+
+/// One segment's bytes, and where its sections start.
+pub(crate) struct Segment {
+    bytes: Vec<u8>,
+    starts: [usize; 7],
+}
+
+impl Segment {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        assert_eq!(&bytes[..8], b"LSMI-SEG");
+        assert_eq!(u32_at(&bytes, 8), 1, "version");
+        assert_eq!(crc32fast::hash(&bytes[..124]), u32_at(&bytes, 124), "header's checksum");
+        assert_eq!(bytes[112..124], [0; 12]);
+        let [keys, buckets, slots] = [24, 32, 40].map(|at| u64_at(&bytes, at) as usize);
+        let postings = u64_at(&bytes, 64) as usize;
+        let lengths = [buckets, 4 * (slots - keys), keys, 8 * keys, 3 * keys, 4 * postings];
+        let mut starts = [128; 7];
+        for (i, length) in lengths.into_iter().enumerate() {
+            let (end, next) = (starts[i] + length, (starts[i] + length).next_multiple_of(64));
+            starts[i + 1] = next;
+            assert!(bytes[end..next].iter().all(|&byte| byte == 0), "padding");
+            let stored = u32_at(&bytes, 88 + 4 * i);
+            assert_eq!(crc32fast::hash(&bytes[starts[i]..next]), stored, "section {i}");
+        }
+        assert_eq!(starts[6], bytes.len());
+        Self { bytes, starts }
+    }
+
+    pub(crate) fn keys(&self) -> u64 {
+        u64_at(&self.bytes, 24)
+    }
+
+    pub(crate) fn tombstones_and_deltas(&self) -> (u64, u64) {
+        (u64_at(&self.bytes, 72), u64_at(&self.bytes, 80))
+    }
+
+    fn position(&self, f: u64) -> usize {
+        let [keys, buckets, slots, seed, multiplier] =
+            [24, 32, 40, 48, 56].map(|at| u64_at(&self.bytes, at));
+        let inverse = (u64::MAX / slots).wrapping_add(1);
+        let m = f.wrapping_mul(multiplier);
+        let h = m ^ (m >> 32) ^ seed;
+        let pilot = u64::from(self.bytes[self.starts[0] + hi(buckets, h) as usize]);
+        let d = h ^ 0x517c_c1b7_2722_0a95_u64.wrapping_mul(pilot ^ seed);
+        let slot = hi(slots, inverse.wrapping_mul(d));
+        if slot < keys {
+            return slot as usize;
+        }
+        u32_at(&self.bytes, self.starts[1] + 4 * (slot - keys) as usize) as usize
+    }
+
+    fn get(&self, f: u64) -> Option<Record> {
+        let [_, _, signatures, entries, cold, postings, _] = self.starts;
+        let at = self.position(f);
+        let stored_cold = u32_at(&self.bytes, cold + 3 * at) & 0x00ff_ffff;
+        let wanted_cold = ((f >> 54) << 14 | f & 0x3fff) as u32;
+        if self.bytes[signatures + at] != (f >> 14) as u8
+            || u32_at(&self.bytes, entries + 8 * at) != (f >> 22) as u32
+            || stored_cold != wanted_cold
+        {
+            return None;
+        }
+        let word = u32_at(&self.bytes, entries + 8 * at + 4);
+        if word == u32::MAX {
+            return Some(Record::Complete(vec![]));
+        }
+        if word >> 31 == 0 {
+            return Some(Record::Complete(vec![word]));
+        }
+        let list =
+            |i: usize| u32_at(&self.bytes, postings + 4 * ((word & 0x7fff_ffff) as usize + i));
+        let number = (list(0) & 0x7fff_ffff) as usize;
+        if list(0) >> 31 == 0 {
+            return Some(Record::Complete((1..=number).map(list).collect()));
+        }
+        let adds = (3..3 + number).map(list).collect();
+        let removes = (3 + number..3 + number + list(1) as usize).map(list).collect();
+        Some(Record::Delta { adds, removes, len: list(2) })
+    }
+}
+
+/// One lane's manifest and segments, newest first.
+pub(crate) struct Lane {
+    pub(crate) live_keys: u64,
+    pub(crate) next_number: u64,
+    /// Generation and length of TERMS.
+    pub(crate) relies_on: (u64, u64),
+    pub(crate) levels: Vec<u32>,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Lane {
+    fn read(dir: &Path, number: u32) -> Self {
+        let manifest = frame(&read(&dir.join("MANIFEST")), b"LSMI-MAN");
+        assert_eq!(u32_at(&manifest, 0), number);
+        let mut lane = Self {
+            next_number: u64_at(&manifest, 4),
+            live_keys: u64_at(&manifest, 12),
+            relies_on: (u64_at(&manifest, 20), u64_at(&manifest, 28)),
+            levels: vec![],
+            segments: vec![],
+        };
+        let count = u32_at(&manifest, 36) as usize;
+        assert_eq!(manifest.len(), 40 + 28 * count);
+        for entry in manifest[40..].chunks(28) {
+            let name = format!("{:020}.seg", u64_at(entry, 0));
+            let segment = Segment::new(read(&dir.join(name)));
+            assert_eq!(u32_at(&segment.bytes, 12), number);
+            assert_eq!(u64_at(&segment.bytes, 16), u64_at(entry, 0));
+            assert_eq!(segment.keys(), u64_at(entry, 12));
+            assert_eq!(segment.bytes.len() as u64, u64_at(entry, 20));
+            lane.levels.push(u32_at(entry, 8));
+            lane.segments.push(segment);
+        }
+        lane
+    }
+
+    fn get(&self, f: u64) -> BTreeSet<u32> {
+        let mut deltas = Vec::new();
+        let mut set = BTreeSet::new();
+        for record in self.segments.iter().filter_map(|segment| segment.get(f)) {
+            match record {
+                Record::Complete(ids) => {
+                    set = ids.into_iter().collect();
+                    break;
+                }
+                Record::Delta { adds, removes, len } => deltas.push((adds, removes, len)),
+            }
+        }
+        for (adds, removes, len) in deltas.into_iter().rev() {
+            set.retain(|id| !removes.contains(id));
+            set.extend(adds);
+            assert_eq!(set.len(), len as usize, "size with the delta applied");
+        }
+        set
+    }
+}
+
+/// A whole index, read.
+pub(crate) struct Reader {
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) hash_key: [u8; 16],
+    pub(crate) terms: BTreeMap<u32, Vec<u8>>,
+    /// Generation and length of TERMS.
+    pub(crate) terms_extent: (u64, u64),
+}
+
+impl Reader {
+    pub(crate) fn open(root: &Path) -> Self {
+        let current = frame(&read(&root.join("CURRENT")), b"LSMI-CUR");
+        let epoch = root.join(format!("epoch-{:08}", u64_at(&current, 0)));
+        let meta = frame(&read(&epoch.join("META")), b"LSMI-MET");
+        assert_eq!((current.len(), meta.len()), (8, 28));
+        let lanes = (0..u32_at(&meta, 0))
+            .map(|number| Lane::read(&epoch.join(format!("lane-{number:04}")), number))
+            .collect();
+        let hash_key = meta[4..20].try_into().expect("sixteen bytes");
+        let log = read(&epoch.join("TERMS"));
+        let terms_extent = (u64_at(&log, 12), log.len() as u64);
+        Self { lanes, hash_key, terms: terms(&log), terms_extent }
+    }
+
+    pub(crate) fn fingerprint(&self, key: &[u8]) -> u64 {
+        let k0 = u64_at(&self.hash_key, 0);
+        let k1 = u64_at(&self.hash_key, 8);
+        let mut hasher = SipHasher24::new_with_keys(k0, k1);
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> BTreeSet<Item> {
+        let f = self.fingerprint(key);
+        let lane = jump(f & 0x3fff, self.lanes.len() as u32);
+        let item = |id: u32| match id.checked_sub(1 << 30) {
+            None => Item::Id(id),
+            Some(place) => Item::Term(self.terms[&place].clone()),
+        };
+        self.lanes[lane as usize].get(f).into_iter().map(item).collect()
+    }
+}
+
+fn terms(bytes: &[u8]) -> BTreeMap<u32, Vec<u8>> {
+    assert_eq!(&bytes[..8], b"LSMI-TRM");
+    assert_eq!(u32_at(bytes, 8), 1, "version");
+    assert_eq!(crc32fast::hash(&bytes[..28]), u32_at(bytes, 28), "header's checksum");
+    let (mut terms, mut rest) = (BTreeMap::new(), &bytes[32..]);
+    while !rest.is_empty() {
+        let end = 8 + u32_at(rest, 0) as usize;
+        assert_eq!(crc32fast::hash(&rest[..end]), u32_at(rest, end), "record's checksum");
+        terms.insert(u32_at(rest, 4), rest[8..end].to_vec());
+        rest = &rest[end + 4..];
+    }
+    terms
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
