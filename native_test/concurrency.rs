@@ -162,7 +162,7 @@ fn readers_see_what_is_there_on_disk() {
 #[test]
 fn readers_of_a_closing_index_find_it_whole_or_closed() {
     not_stuck(|| {
-        for round in 0..60 {
+        for round in 0..30 {
             let dir = tempfile::tempdir().expect("temporary directory");
             let index = if round % 2 == 0 {
                 Index::in_memory(&config(3, 20)).expect("in memory")
@@ -271,7 +271,7 @@ fn what_was_acknowledged_survives_closing() {
     const IDLE: u32 = 50_000;
     const THRESHOLD: u32 = 300;
     not_stuck(|| {
-        for round in 0..60 {
+        for round in 0..30 {
             let dir = tempfile::tempdir().expect("temporary directory");
             let index = Index::open(dir.path(), &config(1, THRESHOLD)).expect("open");
             let start = Barrier::new(3);

@@ -12,8 +12,11 @@ use support::{HASH_KEY, Item, Model, Random, config, copy_dir, files, resolved};
 
 const LANE: &str = "epoch-00000001/lane-0000";
 
+/// In memory where that can be had: these tests sync thousands of files.
 fn temporary() -> tempfile::TempDir {
-    tempfile::tempdir().expect("temporary directory")
+    let shm = Path::new("/dev/shm");
+    let root = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(root).expect("temporary directory")
 }
 
 fn key(n: u32) -> Vec<u8> {

@@ -1,66 +1,92 @@
-# Do the BEAM's schedulers stay free? A minute of look-ups, batches, changes and compaction on an
-# index on disk, with `:erlang.system_monitor` watching for processes that keep a scheduler for
-# 5 ms or more:
+# Do the BEAM's schedulers stay free? A minute of look-ups, batches, changes and compaction on two
+# indexes on disk, one of plain keys and one of routes to shapes, with `:erlang.system_monitor`
+# watching for processes that keep a scheduler for 5 ms or more:
 #
 #     mix run bench/schedulers.exs          # a minute; or LSM_BENCH_SECONDS=10
 #
 # The same processes then do the same on ETS: what is reported there is the machine's doing (the
-# operating system taking a core away counts as well).
+# operating system taking a core away counts as well). The process that lists all shapes once a
+# second is counted by itself, as it makes a large set of them, whoever lists them.
 
 Code.require_file("support/measure.exs", __DIR__)
 
 defmodule Bench.Schedulers do
   alias Bench.Table
+  alias LsmIndex.Index
 
   @keys 1_000_000
+  @shapes 200_000
   @limit_ms 5
 
   def run(seconds) do
     directory = Path.join(System.tmp_dir!(), "lsm_index_schedulers_#{System.os_time()}")
-    {:ok, index} = LsmIndex.open(directory)
-    {:ok, _count} = LsmIndex.load(index, for(i <- 1..@keys, do: {key(i), i}))
-    ets = :ets.new(:routes, [:set, :public, read_concurrency: true, write_concurrency: true])
-    for i <- 1..@keys, do: :ets.insert(ets, {key(i), i})
+    {index, routes} = lsm = fill_lsm(directory)
+    ets = fill_ets()
 
-    before = LsmIndex.stats(index)
-    lsm = watch(seconds, lsm(index), [index.owner, Process.whereis(LsmIndex.Compactor)])
-    stats = LsmIndex.stats(index)
-    control = watch(seconds, ets(ets), [])
+    before = counters(lsm)
+    owners = [index.owner, routes.lsm.owner, Process.whereis(LsmIndex.Compactor)]
+    lsm_result = watch(seconds, lsm_job(lsm), owners)
+    later = counters(lsm)
+    ets_result = watch(seconds, ets_job(ets), [])
+
+    row = fn title, figure -> [title, figure.(lsm_result), figure.(ets_result)] end
 
     Table.print(
-      "#{seconds} s, #{@keys} keys, schedules of #{@limit_ms} ms and more",
+      "#{seconds} s, #{@keys} keys, #{@shapes} shapes, schedules of #{@limit_ms} ms and more",
       ["", "LsmIndex", "ETS"],
       [
-        ["reported from our processes", length(lsm.long), length(control.long)],
-        ["look-ups, per second", lsm.reads / seconds, control.reads / seconds],
-        ["changes, per second", lsm.writes / seconds, control.writes / seconds],
-        ["flushes and merges", stats.flushes - before.flushes, nil],
-        ["writers that waited", stats.stalls - before.stalls, nil]
+        row.("reported from our processes", &length(&1.long)),
+        row.("reported from the one that lists", &length(&1.long_lists)),
+        row.("look-ups, per second", &(&1.reads / seconds)),
+        row.("changes, per second", &(&1.writes / seconds)),
+        row.("lists of all shapes", & &1.lists),
+        ["flushes and merges", later.flushes - before.flushes, nil],
+        ["writers that waited", later.stalls - before.stalls, nil]
       ]
     )
 
-    for report <- lsm.long, do: IO.inspect(report, label: "LsmIndex")
-    for report <- control.long, do: IO.inspect(report, label: "ETS")
+    for report <- lsm_result.long, do: IO.inspect(report, label: "LsmIndex")
+    for report <- ets_result.long, do: IO.inspect(report, label: "ETS")
     LsmIndex.close(index)
+    LsmEqualityIndex.close(routes)
     File.rm_rf!(directory)
   end
 
+  defp counters({index, routes}) do
+    Map.merge(LsmIndex.stats(index), LsmEqualityIndex.stats(routes), fn _counter, a, b ->
+      a + b
+    end)
+  end
+
+  # Watching
+
   defp watch(seconds, job, library) do
     :erlang.garbage_collect()
-    counters = :counters.new(2, [:write_concurrency])
+    counters = :counters.new(3, [:write_concurrency])
     :erlang.system_monitor(self(), long_schedule: @limit_ms)
 
     workers =
-      for _ <- 1..2, role <- [job.read, job.write], do: spawn_link(fn -> work(role, counters) end)
+      for _ <- 1..2,
+          {role, number} <- [{job.read, 1}, {job.write, 2}],
+          do: spawn_link(fn -> work(role, counters, number, 1) end)
+
+    lister = spawn_link(fn -> work(job.list, counters, 3, 1_000) end)
 
     # Not our own: this process, which only waits, and whatever else the VM runs.
     reports = collect(deadline(seconds), [])
     :erlang.system_monitor(:undefined)
-    for worker <- workers, do: Process.unlink(worker) && Process.exit(worker, :kill)
+    for worker <- [lister | workers], do: Process.unlink(worker) && Process.exit(worker, :kill)
 
-    ours = MapSet.new(workers ++ library ++ Enum.flat_map(library, &linked/1))
-    long = for {pid, info} <- reports, pid in ours, do: info
-    %{long: long, reads: :counters.get(counters, 1), writes: :counters.get(counters, 2)}
+    ours = workers ++ library ++ Enum.flat_map(library, &linked/1)
+    [reads, writes, lists] = for number <- 1..3, do: :counters.get(counters, number)
+
+    %{
+      long: for({pid, info} <- reports, pid in ours, do: info),
+      long_lists: for({^lister, info} <- reports, do: info),
+      reads: reads,
+      writes: writes,
+      lists: lists
+    }
   end
 
   defp linked(pid), do: pid |> Process.info(:links) |> elem(1) |> Enum.filter(&is_pid/1)
@@ -75,50 +101,93 @@ defmodule Bench.Schedulers do
     end
   end
 
-  # A burst of work, then a pause: busy, but not starving.
-  defp work(role, counters) do
-    role.(counters)
+  # A burst of work, then a pause: busy, but not starving. A role gives how much it did.
+  defp work(role, counters, number, pause) do
+    :counters.add(counters, number, role.())
 
     receive do
     after
-      1 -> work(role, counters)
+      pause -> work(role, counters, number, pause)
     end
   end
 
-  defp lsm(index) do
-    %{
-      read: fn counters ->
-        for _ <- 1..50, do: LsmIndex.get(index, key(:rand.uniform(2 * @keys)))
-        LsmIndex.get_many(index, for(_ <- 1..100, do: key(:rand.uniform(2 * @keys))))
-        :counters.add(counters, 1, 150)
-      end,
-      write: fn counters ->
-        for _ <- 1..20,
-            do: LsmIndex.put(index, key(:rand.uniform(2 * @keys)), :rand.uniform(1000))
+  # The two subjects
 
-        deletes = for i <- random(30), do: {:delete, key(i), i}
-        LsmIndex.write(index, deletes)
-        :counters.add(counters, 2, 50)
+  defp fill_lsm(directory) do
+    {:ok, index} = LsmIndex.open(Path.join(directory, "keys"))
+    {:ok, _count} = LsmIndex.load(index, for(i <- 1..@keys, do: {key(i), i}))
+    routes = LsmEqualityIndex.new(:int8, path: Path.join(directory, "routes"))
+    for i <- 1..@shapes, do: Index.add_shape(routes, value(i), shape(i), nil)
+    {index, routes}
+  end
+
+  defp fill_ets do
+    concurrent = [:public, read_concurrency: true, write_concurrency: true]
+    keys = :ets.new(:keys, [:set | concurrent])
+    for i <- 1..@keys, do: :ets.insert(keys, {key(i), i})
+    routes = :ets.new(:routes, [:bag | concurrent])
+    for i <- 1..@shapes, do: :ets.insert(routes, {value(i), shape(i)})
+    {keys, routes}
+  end
+
+  defp lsm_job({index, routes}) do
+    %{
+      read: fn ->
+        for i <- random(50, @keys), do: LsmIndex.get(index, key(i))
+        LsmIndex.get_many(index, for(i <- random(100, @keys), do: key(i)))
+        for i <- random(50, @shapes), do: Index.affected_shapes(routes, "id", record(i), %{})
+        200
+      end,
+      write: fn ->
+        for i <- random(20, @keys), do: LsmIndex.put(index, key(i), :rand.uniform(1000))
+        LsmIndex.write(index, for(i <- random(30, @keys), do: {:delete, key(i), i}))
+        for i <- random(10, @shapes), do: Index.add_shape(routes, value(i), shape(i), nil)
+        for i <- random(10, @shapes), do: Index.remove_shape(routes, value(i), shape(i), nil)
+        70
+      end,
+      list: fn ->
+        Index.all_shape_ids(routes)
+        1
       end
     }
   end
 
-  defp ets(table) do
+  defp ets_job({keys, routes}) do
     %{
-      read: fn counters ->
-        for _ <- 1..150, do: :ets.lookup(table, key(:rand.uniform(2 * @keys)))
-        :counters.add(counters, 1, 150)
+      read: fn ->
+        for i <- random(150, @keys), do: :ets.lookup(keys, key(i))
+
+        for i <- random(50, @shapes) do
+          %{"id" => text} = record(i)
+          found = :ets.lookup(routes, String.to_integer(text))
+          MapSet.new(found, fn {_value, shape} -> shape end)
+        end
+
+        200
       end,
-      write: fn counters ->
-        for _ <- 1..20, do: :ets.insert(table, {key(:rand.uniform(2 * @keys)), 1})
-        for _ <- 1..30, do: :ets.delete(table, key(:rand.uniform(2 * @keys)))
-        :counters.add(counters, 2, 50)
+      write: fn ->
+        for i <- random(20, @keys), do: :ets.insert(keys, {key(i), :rand.uniform(1000)})
+        for i <- random(30, @keys), do: :ets.delete(keys, key(i))
+        for i <- random(10, @shapes), do: :ets.insert(routes, {value(i), shape(i)})
+        for i <- random(10, @shapes), do: :ets.delete_object(routes, {value(i), shape(i)})
+        70
+      end,
+      list: fn ->
+        routes |> :ets.select([{{:_, :"$1"}, [], [:"$1"]}]) |> MapSet.new()
+        1
       end
     }
   end
 
-  defp random(count), do: for(_ <- 1..count, do: :rand.uniform(2 * @keys))
+  # Half of what is asked for was there in the beginning.
+  defp random(count, filled), do: for(_ <- 1..count, do: :rand.uniform(2 * filled))
+
   defp key(i), do: <<1::32, i::64>>
+
+  # Two shapes with the same value, and so the same record.
+  defp value(i), do: div(i, 2)
+  defp shape(i), do: "shape-#{i}"
+  defp record(i), do: %{"id" => Integer.to_string(value(i))}
 end
 
 "LSM_BENCH_SECONDS" |> System.get_env("60") |> String.to_integer() |> Bench.Schedulers.run()

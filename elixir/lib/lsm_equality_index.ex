@@ -76,7 +76,7 @@ defmodule LsmEqualityIndex do
     {residual, options} = pop_function(options, :residual, 3)
     {parser, options} = pop_function(options, :parser, 1)
 
-    unless parser || type in Postgres.types() do
+    if is_nil(parser) and type not in Postgres.types() do
       raise ArgumentError,
             "unknown type #{inspect(type)}: give parser: a function that reads its text, " <>
               "or one of #{inspect(Postgres.types())}"
@@ -107,23 +107,51 @@ defmodule LsmEqualityIndex do
     LsmIndex.load(index.lsm, pairs)
   end
 
-  @doc "Counters of the underlying index, see `LsmIndex.stats/1`."
+  @doc """
+  Counters of the underlying index, see `LsmIndex.stats/1`.
+
+      iex> LsmEqualityIndex.stats(LsmEqualityIndex.new(:int8, num_lanes: 8)).num_lanes
+      8
+  """
   @spec stats(t) :: map
   def stats(%__MODULE__{lsm: lsm}), do: LsmIndex.stats(lsm)
 
-  @doc "Bytes by part and in `:total`, see `LsmIndex.memory/1`."
+  @doc """
+  Bytes by part and in `:total`, see `LsmIndex.memory/1`.
+
+      iex> LsmEqualityIndex.memory(LsmEqualityIndex.new(:int8)).total < 16_384
+      true
+  """
   @spec memory(t) :: map
   def memory(%__MODULE__{lsm: lsm}), do: LsmIndex.memory(lsm)
 
-  @doc "Writes what is in memory to segments, see `LsmIndex.flush/1`."
+  @doc """
+  Writes what is in memory to segments, see `LsmIndex.flush/1`.
+
+      iex> LsmEqualityIndex.flush(LsmEqualityIndex.new(:int8))
+      :ok
+  """
   @spec flush(t) :: :ok | {:error, Error.t()}
   def flush(%__MODULE__{lsm: lsm}), do: LsmIndex.flush(lsm)
 
-  @doc "Brings every lane down to one segment, see `LsmIndex.compact/1`."
+  @doc """
+  Brings every lane down to one segment, see `LsmIndex.compact/1`.
+
+      iex> LsmEqualityIndex.compact(LsmEqualityIndex.new(:int8))
+      :ok
+  """
   @spec compact(t) :: :ok | {:error, Error.t()}
   def compact(%__MODULE__{lsm: lsm}), do: LsmIndex.compact(lsm)
 
-  @doc "Closes the index: what has a path is stored, all memory freed. Closing again is harmless."
+  @doc """
+  Closes the index: what has a path is stored, all memory freed. Closing again is harmless.
+
+      iex> index = LsmEqualityIndex.new(:int8)
+      iex> {LsmEqualityIndex.close(index), LsmEqualityIndex.close(index)}
+      {:ok, :ok}
+      iex> LsmIndex.Index.empty?(index)
+      ** (LsmIndex.Error) the index is closed
+  """
   @spec close(t) :: :ok | {:error, Error.t()}
   def close(%__MODULE__{lsm: lsm}), do: LsmIndex.close(lsm)
 
@@ -187,15 +215,12 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
 
   def remove_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
     # A value without a key was never added.
-    with {:ok, key} <- Key.encode(index.type, value) do
-      target = target(shape_id, and_where)
-
-      case Native.route_delete(lsm.ref, key, target) do
-        :busy ->
-          wait(lsm, :remove_shape, fn -> Native.route_delete_wait(lsm.ref, key, target) end)
-
-        answer ->
-          ok!(answer)
+    with {:ok, key} <- Key.encode(index.type, value),
+         target = target(shape_id, and_where),
+         false when is_binary(target) <- delete(lsm, key, target) do
+      # Equal terms can differ in their bytes, such as closures that two processes made.
+      for stored <- targets(index, key), stored === term(shape_id, and_where) do
+        delete(lsm, key, :erlang.term_to_binary(stored, @term_format))
       end
     end
 
@@ -240,12 +265,25 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
       {:ok, nil} -> nil
       {:ok, value} -> Key.encode(type, value)
       :error -> :error
+      other -> raise ArgumentError, parser_fault(type, text, other)
     end
+  end
+
+  defp parser_fault(type, text, returned) do
+    "the parser of type #{inspect(type)} must return {:ok, value} or :error, " <>
+      "but returned #{inspect(returned)} for #{inspect(text)}"
   end
 
   defp targets(%{lsm: %{ref: ref}}, key) do
     case Native.route_get(ref, key) do
       :large -> ref |> Native.route_get_dirty(key) |> ok!()
+      answer -> ok!(answer)
+    end
+  end
+
+  defp delete(lsm, key, target) do
+    case Native.route_delete(lsm.ref, key, target) do
+      :busy -> wait(lsm, :remove_shape, fn -> Native.route_delete_wait(lsm.ref, key, target) end)
       answer -> ok!(answer)
     end
   end
@@ -262,8 +300,10 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   defp shape_id(term), do: elem(term, 0)
 
   defp target(id, nil) when id in 0..@max_plain_id, do: id
-  defp target(id, nil), do: :erlang.term_to_binary({id}, @term_format)
-  defp target(id, and_where), do: :erlang.term_to_binary({id, and_where}, @term_format)
+  defp target(id, and_where), do: :erlang.term_to_binary(term(id, and_where), @term_format)
+
+  defp term(id, nil), do: {id}
+  defp term(id, and_where), do: {id, and_where}
 
   defp check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
     raise ArgumentError,

@@ -27,7 +27,9 @@ defmodule LsmIndex do
     * `:compaction_threshold` - how many changes a lane may hold in memory before they are written
       to a segment, 10 000 at most by default. Small lanes write earlier.
     * `:durability` - `:memory`, the only mode so far: what was flushed, synced or closed survives
-      a crash of the VM, later changes may not. `:os` and `:sync` are refused as unsupported.
+      a crash of the VM, later changes may not. For them, `System.halt/1` is a crash too, and so
+      is the end of a script or an `eval`, which stops no application: close the index before.
+      `:os` and `:sync` are refused as unsupported.
     * `:verify` - `:full` (default) compares all 64 bits of a key's fingerprint in a look-up,
       `:fast` 40 of them, for less memory touched and a chance of 1 in 2^40 per look-up and
       segment of a wrong answer.
@@ -40,7 +42,8 @@ defmodule LsmIndex do
   ## Errors
 
   Writes return `{:error, %LsmIndex.Error{}}`, reads raise it, for instance when the index is
-  closed. Nothing is changed by a write that fails.
+  closed. Nothing is changed by a write that fails; only a batch that meets a damaged segment,
+  `:corrupt`, may have made the changes before that.
 
   ## Owners
 
@@ -55,7 +58,7 @@ defmodule LsmIndex do
   reference to it.
   """
 
-  alias LsmIndex.{Compactor, Error, Loader, Names, Native, Options, Owner, Telemetry}
+  alias LsmIndex.{Compactor, Error, Loader, Names, Native, Options, Owner, Upkeep}
 
   @enforce_keys [:ref, :path, :num_lanes, :owner]
   defstruct @enforce_keys
@@ -120,16 +123,21 @@ defmodule LsmIndex do
 
   Besides those of `open/2` it takes the options `:path` (required, `:memory` is allowed) and
   `:name`, an atom, by default `LsmIndex`: every function takes that name in place of the index.
+
+      iex> {:ok, _owner} = LsmIndex.start_link(name: MyApp.Example, path: :memory)
+      iex> LsmIndex.put(MyApp.Example, "user:42", 7)
+      iex> LsmIndex.get(MyApp.Example, "user:42")
+      [7]
   """
   @spec start_link(keyword) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(options) do
-    with {:ok, name, location, options} <- Options.start_options(options) do
-      Owner.start_link(name, location, options)
-    end
+    with {:ok, name, location, options} <- Options.start_options(options),
+         do: Owner.start_link(name, location, options)
   end
 
   @doc """
-  The specification of an index for a supervisor, see `start_link/1`. Its id is the name.
+  The specification of an index for a supervisor, see `start_link/1`. Its id is the name. An
+  index that crashes is started again, one that is closed is not.
 
       iex> LsmIndex.child_spec(name: MyApp.Routes, path: "routes").id
       MyApp.Routes
@@ -139,6 +147,7 @@ defmodule LsmIndex do
     %{
       id: Keyword.get(options, :name, LsmIndex),
       start: {LsmIndex, :start_link, [options]},
+      restart: :transient,
       shutdown: 60_000
     }
   end
@@ -161,9 +170,8 @@ defmodule LsmIndex do
     end
   end
 
-  def put(name, key, id) when is_atom(name) do
-    with {:ok, index} <- Names.fetch(name), do: put(index, key, id)
-  end
+  def put(name, key, id) when is_atom(name),
+    do: with({:ok, index} <- Names.fetch(name), do: put(index, key, id))
 
   @doc """
   Removes `id` from the ids of `key`; it may be absent.
@@ -183,9 +191,8 @@ defmodule LsmIndex do
     end
   end
 
-  def delete(name, key, id) when is_atom(name) do
-    with {:ok, index} <- Names.fetch(name), do: delete(index, key, id)
-  end
+  def delete(name, key, id) when is_atom(name),
+    do: with({:ok, index} <- Names.fetch(name), do: delete(index, key, id))
 
   @doc """
   Applies a list of changes in order, all of them or, if any is wrong, none.
@@ -204,14 +211,12 @@ defmodule LsmIndex do
     end
   end
 
-  def write(name, ops) when is_atom(name) do
-    with {:ok, index} <- Names.fetch(name), do: write(index, ops)
-  end
+  def write(name, ops) when is_atom(name),
+    do: with({:ok, index} <- Names.fetch(name), do: write(index, ops))
 
   # A short list was turned away because a lane is full, a long one because it takes long.
-  defp write_wait(%LsmIndex{ref: ref} = index, ops) when length(ops) <= 256 do
-    Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end)
-  end
+  defp write_wait(%LsmIndex{ref: ref} = index, ops) when length(ops) <= 256,
+    do: Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end)
 
   defp write_wait(%LsmIndex{ref: ref}, ops), do: Native.write_wait(ref, ops)
 
@@ -249,9 +254,8 @@ defmodule LsmIndex do
   @spec get(index, key) :: [id]
   def get(%LsmIndex{ref: ref}, key) do
     case Native.get(ref, key) do
-      ids when is_list(ids) -> ids
       :large -> read(Native.get_dirty(ref, key))
-      error -> read(error)
+      answer -> read(answer)
     end
   end
 
@@ -268,9 +272,8 @@ defmodule LsmIndex do
   @spec get_many(index, [key]) :: [[id]]
   def get_many(%LsmIndex{ref: ref}, keys) do
     case Native.get_many(ref, keys) do
-      lists when is_list(lists) -> lists
       :large -> read(Native.get_many_dirty(ref, keys))
-      error -> read(error)
+      answer -> read(answer)
     end
   end
 
@@ -321,7 +324,8 @@ defmodule LsmIndex do
   def count(index), do: read(Native.count(Names.fetch!(index).ref))
 
   @doc """
-  Writes the changes in memory to segments, lane after lane.
+  Writes the changes in memory to segments, lane after lane. With a path, those made before are
+  on stable storage then, as after `sync/1`.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.put(index, "a", 1)
@@ -331,7 +335,7 @@ defmodule LsmIndex do
       0
   """
   @spec flush(index) :: :ok | {:error, Error.t()}
-  def flush(index), do: each_lane(index, [:flush, :stop], &Native.flush_lane/2)
+  def flush(index), do: with({:ok, index} <- Names.fetch(index), do: Upkeep.flush(index))
 
   @doc """
   Merges every lane into one segment: the least memory, and the fastest look-ups.
@@ -346,25 +350,7 @@ defmodule LsmIndex do
       1
   """
   @spec compact(index) :: :ok | {:error, Error.t()}
-  def compact(index), do: each_lane(index, [:compact, :stop], &Native.compact_lane/2)
-
-  # Lane by lane, so that no call keeps a dirty scheduler for long.
-  defp each_lane(index, event, work) do
-    with {:ok, %LsmIndex{ref: ref, path: path, num_lanes: num_lanes}} <- Names.fetch(index) do
-      Telemetry.span(event, fn -> each_lane(ref, 0, num_lanes, work) end, fn result ->
-        {%{}, %{path: path, result: result}}
-      end)
-    end
-  end
-
-  defp each_lane(_ref, num_lanes, num_lanes, _work), do: :ok
-
-  defp each_lane(ref, lane, num_lanes, work) do
-    case work.(ref, lane) do
-      :ok -> each_lane(ref, lane + 1, num_lanes, work)
-      {:error, native} -> {:error, Error.from_native(native)}
-    end
-  end
+  def compact(index), do: with({:ok, index} <- Names.fetch(index), do: Upkeep.compact(index))
 
   @doc """
   Returns when every change made before is on stable storage. In memory there is nothing to do.
@@ -401,19 +387,12 @@ defmodule LsmIndex do
 
   @doc """
   Reads and checks every byte of the index at `path`, open or closed, and reports what is there.
+
+      iex> match?({:error, %{reason: :not_found}}, LsmIndex.verify("no/such/place"))
+      true
   """
   @spec verify(Path.t()) :: {:ok, map} | {:error, Error.t()}
-  def verify(path) do
-    with {:ok, path} when is_binary(path) <- Options.location(path) do
-      Error.wrap(Native.verify(path))
-    else
-      {:ok, :memory} ->
-        {:error, Error.new(:invalid_argument, "verify needs a path, got: :memory")}
-
-      {:error, error} ->
-        {:error, error}
-    end
-  end
+  def verify(path), do: Upkeep.verify(path)
 
   defp read({:error, native}), do: raise(Error.from_native(native))
   defp read(answer), do: answer

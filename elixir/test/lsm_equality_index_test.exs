@@ -222,6 +222,19 @@ defmodule LsmEqualityIndexTest do
       assert Index.all_shape_ids(index) == MapSet.new([7])
     end
 
+    test "is taken back by an equal term whose bytes are others" do
+      over = fn than -> fn x -> x > than end end
+      others = Task.await(Task.async(fn -> over.(5) end))
+      assert over.(5) === others
+      refute :erlang.term_to_binary(over.(5)) == :erlang.term_to_binary(others)
+
+      index = LsmEqualityIndex.new(:int8, residual: fn _, _, _ -> true end)
+      index = Index.add_shape(index, 1, "over 5", others)
+      index = Index.add_shape(index, 1, "over 6", over.(6))
+      index = Index.remove_shape(index, 1, "over 5", over.(5))
+      assert affected(index, "1") == MapSet.new(["over 6"])
+    end
+
     test "is refused without an evaluator" do
       index = LsmEqualityIndex.new(:int8)
 
@@ -315,6 +328,18 @@ defmodule LsmEqualityIndexTest do
       index = LsmEqualityIndex.new(:int8, parser: parser)
       index = Index.add_shape(index, 42, "shape", nil)
       assert affected(index, "#42") == MapSet.new(["shape"])
+    end
+
+    test "that returns something else is told what to return" do
+      for returned <- [42, nil, {:error, :odd}, {:ok, 1, 2}] do
+        index = LsmEqualityIndex.new(:odd, parser: fn _ -> returned end)
+
+        message =
+          "the parser of type :odd must return {:ok, value} or :error, " <>
+            "but returned #{inspect(returned)} for \"x\""
+
+        assert_raise ArgumentError, message, fn -> affected(index, "x") end
+      end
     end
 
     test "that gives what has no key has not parsed" do

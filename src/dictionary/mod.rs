@@ -256,6 +256,7 @@ impl Dictionary {
             }
         }
         flushed?;
+        while self.pack() {}
         self.shorten_log()
     }
 

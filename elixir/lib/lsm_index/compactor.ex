@@ -6,9 +6,9 @@ defmodule LsmIndex.Compactor do
   # reads its mailbox.
   #
   # An index with an owner has a compactor of its own, linked to the owner. Should the owner be
-  # killed, so that it cannot close its index, the compactor's end closes it. Should both be
-  # killed at once, the index is closed by the destructor of its resource, as soon as the last
-  # struct that holds it is garbage.
+  # killed, so that it cannot close its index, the compactor's end closes it; while the owner lives
+  # it starts a successor. Should both be killed at once, the index is closed by the destructor of
+  # its resource, as soon as the last struct that holds it is garbage.
   #
   # All indexes without owner share the process registered under this module's name. It
   # hibernates when there is no work, so that its heap keeps no dropped index alive.
@@ -21,9 +21,10 @@ defmodule LsmIndex.Compactor do
   # After a failure, a full disk say, the work is tried again.
   @retry_ms 5_000
 
+  @doc "Starts the shared compactor, or one for the index that the calling process owns."
   @spec start_link(:shared | Native.ref()) :: GenServer.on_start()
   def start_link(:shared), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
-  def start_link(ref), do: GenServer.start_link(__MODULE__, ref)
+  def start_link(ref), do: GenServer.start_link(__MODULE__, %{ref: ref, owner: self()})
 
   @doc "Hands an index without owner to the shared compactor."
   @spec share(Native.ref()) :: {:ok, pid} | {:error, Error.t()}
@@ -50,16 +51,16 @@ defmodule LsmIndex.Compactor do
   def not_started, do: Error.new(:not_started, "the application :lsm_index is not started")
 
   @impl true
-  def init(ref) do
+  def init(own) do
     Process.flag(:trap_exit, true)
 
-    if ref do
+    with %{ref: ref} <- own do
       Native.set_compactor(ref, self())
       # What a predecessor was told, or an earlier VM left, is told to nobody again.
       send(self(), {:lsm_index_work, ref})
     end
 
-    {:ok, %{own: ref, waiting: :queue.new()}}
+    {:ok, %{own: own, waiting: :queue.new()}}
   end
 
   @impl true
@@ -72,17 +73,9 @@ defmodule LsmIndex.Compactor do
   end
 
   def handle_info(:step, %{waiting: waiting} = state) do
-    {{:value, ref}, rest} = :queue.out(waiting)
-
-    case Native.work_step(ref) do
-      :more ->
-        continue(%{state | waiting: :queue.in(ref, rest)})
-
-      :done ->
-        continue(%{state | waiting: rest})
-
-      {:error, native} ->
-        continue(%{state | waiting: failed(ref, Error.from_native(native), rest)})
+    case :queue.out(waiting) do
+      {{:value, ref}, rest} -> continue(%{state | waiting: step(ref, rest)})
+      {:empty, _waiting} -> {:noreply, state}
     end
   end
 
@@ -90,7 +83,10 @@ defmodule LsmIndex.Compactor do
 
   @impl true
   def terminate(_reason, %{own: nil}), do: :ok
-  def terminate(_reason, %{own: ref}), do: Native.close(ref)
+
+  def terminate(_reason, %{own: %{ref: ref, owner: owner}}) do
+    if not Process.alive?(owner), do: Native.close(ref)
+  end
 
   defp continue(%{waiting: waiting} = state) do
     if :queue.is_empty(waiting) do
@@ -98,6 +94,15 @@ defmodule LsmIndex.Compactor do
     else
       send(self(), :step)
       {:noreply, state}
+    end
+  end
+
+  # Does a piece of an index's work; gives the indexes that wait then.
+  defp step(ref, rest) do
+    case Native.work_step(ref) do
+      :more -> :queue.in(ref, rest)
+      :done -> rest
+      {:error, native} -> failed(ref, Error.from_native(native), rest)
     end
   end
 

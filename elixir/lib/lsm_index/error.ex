@@ -15,6 +15,7 @@ defmodule LsmIndex.Error do
   | `:invalid_argument` | an argument is not what the function takes |
   | `:key_too_long` | a key has more than 65 535 bytes |
   | `:id_out_of_range` | an id is not in 0..2 147 483 647 |
+  | `:mixed_ids` | an index of shapes was given an id from 2^30 on, or one with such ids a shape |
   | `:ids_exhausted` | the index's dictionary of terms is full |
   | `:mismatch` | `num_lanes` or `hash_key` differ from what the index was created with |
   | `:unsupported_version` | a file was written by a format this release does not read |

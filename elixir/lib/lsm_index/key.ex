@@ -191,10 +191,8 @@ defmodule LsmIndex.Key do
   defp any(type, tuple) when is_tuple(tuple),
     do: pack(@tuple, elements(type, Tuple.to_list(tuple)))
 
-  defp any(type, map) when is_map(map) do
-    pairs = for {key, value} <- Map.to_list(map), do: {key, value}
-    pack(@map, type |> elements(pairs) |> Enum.sort())
-  end
+  defp any(type, map) when is_map(map),
+    do: pack(@map, type |> elements(Map.to_list(map)) |> Enum.sort())
 
   defp any(_type, bits) when is_bitstring(bits) do
     used = rem(bit_size(bits), 8)

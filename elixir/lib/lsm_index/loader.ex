@@ -4,11 +4,11 @@ defmodule LsmIndex.Loader do
   # pairs by lane and writes them to segments, past the overlays: when it holds some millions, and
   # in the end.
 
-  alias LsmIndex.{Error, Native, Telemetry}
+  alias LsmIndex.{Compactor, Error, Native, Telemetry}
 
   @chunk 4_096
-  @max_key 65_535
-  @max_id 2_147_483_647
+  # What can be wrong with an element.
+  @faults [:invalid_argument, :id_out_of_range, :key_too_long]
 
   @spec load(LsmIndex.t(), Enumerable.t()) :: {:ok, non_neg_integer} | {:error, Error.t()}
   def load(%LsmIndex{ref: ref, path: path}, pairs) do
@@ -42,23 +42,36 @@ defmodule LsmIndex.Loader do
   end
 
   # Lanes are independent: as many processes as there are cores write them out, each a lane at a
-  # time, while others wait for the disk.
+  # time, while others wait for the disk. They are not linked to the caller, who may trap exits
+  # and must not find theirs in its mailbox.
   defp finish(loader) do
-    1..System.schedulers_online()
-    |> Enum.map(fn _core -> Task.async(fn -> write_lanes(loader) end) end)
-    |> Task.await_many(:infinity)
-    |> Enum.reduce(fn
-      {:error, _error} = failed, _result -> failed
-      _count, {:error, _error} = failed -> failed
-      {:ok, count}, _same -> {:ok, count}
-    end)
+    case Process.whereis(LsmIndex.Tasks) do
+      nil -> {:error, Compactor.not_started()}
+      supervisor -> write_lanes(loader, supervisor, self())
+    end
   end
 
-  defp write_lanes(loader) do
+  defp write_lanes(loader, supervisor, caller) do
+    write = fn -> write_lanes(loader, caller) end
+
+    results =
+      1..System.schedulers_online()
+      |> Enum.map(fn _core -> Task.Supervisor.async_nolink(supervisor, write) end)
+      |> Task.yield_many(:infinity)
+      |> Enum.map(fn
+        {_task, {:ok, result}} -> result
+        {_task, {:exit, reason}} -> exit({reason, {LsmIndex, :load, 2}})
+      end)
+
+    Enum.find(results, hd(results), &match?({:error, _error}, &1))
+  end
+
+  defp write_lanes(loader, caller) do
     case Native.load_step(loader) do
-      :more -> write_lanes(loader)
       {:done, count} -> {:ok, count}
       {:error, native} -> {:error, Error.from_native(native)}
+      # Without a link, only this ends the work for a caller that died.
+      :more -> if Process.alive?(caller), do: write_lanes(loader, caller), else: exit(:normal)
     end
   end
 
@@ -106,32 +119,30 @@ defmodule LsmIndex.Loader do
 
   defp add_chunk(loader, chunk, offset) do
     case Native.load_add(loader, chunk) do
-      {:error, native} -> {:error, name_element(Error.from_native(native), chunk, offset)}
+      {:error, native} -> {:error, name_element(Error.from_native(native), loader, chunk, offset)}
       _taken -> :ok
     end
   end
 
-  # The NIF knows what is wrong with a pair; which one it was is known here.
-  defp name_element(error, chunk, offset) do
-    case chunk |> Enum.reverse() |> Enum.find_index(&wrong?/1) do
-      nil ->
-        error
+  # The NIF names no element, and the fault it tells is the first it met, not the first there is.
+  # So the elements are given to it again, in their order and one by one.
+  defp name_element(%Error{reason: reason} = error, loader, chunk, offset)
+       when reason in @faults do
+    chunk
+    |> Enum.reverse()
+    |> Enum.with_index(offset)
+    |> Enum.find_value(error, fn {element, position} ->
+      case Native.load_add(loader, [element]) do
+        {:error, {reason, message, detail}} when reason in @faults ->
+          shown = inspect(element, limit: 5, printable_limit: 60)
+          message = "element #{position} of the enumerable, #{shown}: #{message}"
+          Error.new(reason, message, Map.merge(detail, %{position: position, element: element}))
 
-      index ->
-        element = Enum.at(chunk, -1 - index)
-        position = offset + index
-        shown = inspect(element, limit: 5, printable_limit: 60)
-
-        Error.new(
-          error.reason,
-          "element #{position} of the enumerable, #{shown}: #{error.message}",
-          Map.merge(error.detail, %{position: position, element: element})
-        )
-    end
+        _taken ->
+          nil
+      end
+    end)
   end
 
-  defp wrong?({key, id}) when is_binary(key) and byte_size(key) <= @max_key and id in 0..@max_id,
-    do: false
-
-  defp wrong?(_element), do: true
+  defp name_element(error, _loader, _chunk, _offset), do: error
 end

@@ -23,8 +23,10 @@ defmodule LsmIndex.Native do
         :ok
 
       {:error, {_reason, text}} ->
+        why = text |> to_string() |> String.trim_trailing(".")
+
         message =
-          "lsm_index: cannot load its NIF library #{library}: #{text}. " <>
+          "lsm_index: cannot load its NIF library #{library}: #{why}. " <>
             "`mix compile --force` builds it; LSM_INDEX_NIF_PATH names a prebuilt one for that"
 
         # For the application, which has to say why it does not start.

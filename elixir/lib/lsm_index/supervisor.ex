@@ -1,7 +1,8 @@
 defmodule LsmIndex.Supervisor do
   @moduledoc false
   # The application's processes: one compactor for all indexes without a path, and the owners of
-  # the indexes opened by `LsmIndex.open/2` with a path (each with a compactor of its own).
+  # the indexes opened by `LsmIndex.open/2` with a path (each with a compactor of its own), and the
+  # tasks of loads.
 
   use Supervisor
 
@@ -12,7 +13,8 @@ defmodule LsmIndex.Supervisor do
   def init(_options) do
     children = [
       {LsmIndex.Compactor, :shared},
-      {DynamicSupervisor, name: LsmIndex.Owners, strategy: :one_for_one}
+      {DynamicSupervisor, name: LsmIndex.Owners, strategy: :one_for_one},
+      {Task.Supervisor, name: LsmIndex.Tasks}
     ]
 
     Supervisor.init(children, strategy: :one_for_one)

@@ -38,6 +38,22 @@ defmodule LsmEqualityIndex.StoredTest do
     assert LsmEqualityIndex.close(index) == :ok
   end
 
+  test "flushing lets later shapes have the places of removed ones", %{tmp_dir: dir} do
+    index = LsmEqualityIndex.new(:int8, path: Path.join(dir, "index"), num_lanes: 1)
+
+    places =
+      for n <- 1..500, uniq: true do
+        Index.add_shape(index, 1, "shape-#{n}", nil)
+        [place] = LsmIndex.ids(index.lsm)
+        Index.remove_shape(index, 1, "shape-#{n}", nil)
+        assert LsmEqualityIndex.flush(index) == :ok
+        place
+      end
+
+    assert length(places) < 250
+    assert LsmEqualityIndex.close(index) == :ok
+  end
+
   test "refuses terms that would mean nothing later", %{tmp_dir: dir} do
     path = Path.join(dir, "index")
     index = LsmEqualityIndex.new(:int8, path: path, residual: fn _, _, _ -> true end)

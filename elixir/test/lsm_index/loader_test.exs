@@ -3,6 +3,9 @@ defmodule LsmIndex.LoaderTest do
 
   # Around the size of a chunk, where the last one is short, full or missing.
   @sizes [0, 1, 4_095, 4_096, 4_097, 8_192, 20_000]
+  # To write so many takes long enough to come in between.
+  @many_lanes [num_lanes: 16_384]
+  @many_pairs 100_000
 
   defp pairs(size), do: for(n <- 1..size//1, do: {"key:#{n}", n})
 
@@ -69,10 +72,108 @@ defmodule LsmIndex.LoaderTest do
     end
   end
 
-  test "of several wrong elements the first is named" do
-    index = memory_index()
-    assert {:error, error} = LsmIndex.load(index, [{"a", 1}, :first, {"b", 2}, :second])
-    assert %{position: 1, element: :first} = error.detail
+  test "of several wrong elements the first is named, with what is wrong with it" do
+    # Each at the end and in the middle of a chunk, and followed by faults of every kind.
+    faults = [
+      {{"a", -1}, :id_out_of_range, "-1"},
+      {{"b", -2}, :id_out_of_range, "-2"},
+      {{:binary.copy("k", 70_000), 1}, :key_too_long, "70000"},
+      {:not_a_pair, :invalid_argument, "{key, id}"}
+    ]
+
+    for {first, reason, shown} <- faults,
+        {position, others} <- [
+          {0, [1, 4_095]},
+          {9, [10, 5_000]},
+          {4_095, [4_096]},
+          {5_000, [5_001]}
+        ],
+        stream? <- [true, false] do
+      elements =
+        for n <- 0..9_999 do
+          cond do
+            n == position -> first
+            n in others -> faults |> Enum.random() |> elem(0)
+            true -> {"key:#{n}", n}
+          end
+        end
+
+      elements = if stream?, do: Stream.map(elements, & &1), else: elements
+      assert {:error, error} = LsmIndex.load(memory_index(), elements)
+      assert %Error{reason: ^reason, detail: %{position: ^position, element: ^first}} = error
+      assert [_, named, fault] = Regex.run(~r/^(element \d+).*?: (.*)$/, error.message)
+      assert named == "element #{position}"
+      assert fault =~ shown
+      with {_key, id} when reason == :id_out_of_range <- first, do: assert(error.detail.id == id)
+    end
+  end
+
+  describe "the caller" do
+    test "gets no message of the processes that write, also if it traps exits" do
+      Process.flag(:trap_exit, true)
+      assert LsmIndex.load(memory_index(), pairs(10_000)) == {:ok, 10_000}
+      assert {:error, _error} = LsmIndex.load(memory_index(), pairs(5_000) ++ [:wrong])
+      closed = memory_index()
+      assert {:error, %Error{reason: :closed}} = LsmIndex.load(closed, closing(closed))
+      assert Process.info(self(), [:messages, :links]) == [messages: [], links: []]
+    end
+
+    # A load may be done before anybody could come in between. Then that is tried again.
+    test "hears of one that is killed, and nothing is left of the others" do
+      eventually(
+        fn ->
+          index = memory_index(@many_lanes)
+          caller = self()
+          killer = spawn(fn -> caller |> writers() |> hd() |> Process.exit(:kill) end)
+          result = load_or_exit(index)
+          Process.exit(killer, :kill)
+          await_end(killer)
+          assert Process.info(self(), [:messages, :monitors]) == [messages: [], monitors: []]
+          assert LsmIndex.load(index, [{"a", 1}]) == {:ok, 1}
+          result == {:exit, {:killed, {LsmIndex, :load, 2}}}
+        end,
+        20
+      )
+    end
+
+    test "takes them along when it dies" do
+      eventually(
+        fn ->
+          index = memory_index(@many_lanes)
+          caller = spawn(fn -> load_or_exit(index) end)
+          _at_work = writers(caller)
+          Process.exit(caller, :kill)
+          await_end(caller)
+          eventually(fn -> writers(caller) == [] end)
+          LsmIndex.count(index) < @many_pairs
+        end,
+        20
+      )
+    end
+  end
+
+  defp load_or_exit(index) do
+    LsmIndex.load(index, pairs(@many_pairs))
+  catch
+    :exit, reason -> {:exit, reason}
+  end
+
+  # The processes that write lanes for a load under way; none if the caller ended before.
+  defp writers(caller) do
+    writers =
+      for pid <- Task.Supervisor.children(LsmIndex.Tasks),
+          {:dictionary, dictionary} <- [Process.info(pid, :dictionary)],
+          dictionary[:"$callers"] == [caller],
+          do: pid
+
+    if writers == [] and Process.alive?(caller), do: writers(caller), else: writers
+  end
+
+  defp closing(index) do
+    Stream.map(1..10_000, fn n ->
+      if n == 9_000, do: :ok = LsmIndex.close(index)
+      {"key:#{n}", n}
+    end)
   end
 
   test "refuses what is no enumerable, and an improper list" do

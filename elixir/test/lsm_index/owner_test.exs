@@ -114,12 +114,17 @@ defmodule LsmIndex.OwnerTest do
 
     test "leaves no process behind when it fails", %{path: path} do
       File.write!(path, "a file")
-      owners = fn -> DynamicSupervisor.which_children(LsmIndex.Owners) end
-      before = length(owners.())
       {:error, _error} = LsmIndex.open(path)
-      # Other tests open and close beside this one, so only a lasting surplus would be ours.
-      eventually(fn -> length(owners.()) <= before end)
+      # An owner would watch this process.
+      eventually(fn -> owners_watching(self()) == [] end)
     end
+
+    defp owners_watching(client) do
+      {:monitored_by, watching} = Process.info(client, :monitored_by)
+      for {_id, owner, _type, _modules} <- owners(), owner in watching, do: owner
+    end
+
+    defp owners, do: DynamicSupervisor.which_children(LsmIndex.Owners)
   end
 
   describe "close/1" do
@@ -205,18 +210,49 @@ defmodule LsmIndex.OwnerTest do
     end
   end
 
-  describe "a compactor that is killed" do
-    test "has a successor, who does the work", %{path: path} do
-      {:ok, index} = LsmIndex.open(path, num_lanes: 1, compaction_threshold: 100)
-      killed = compactor_of(index)
-      Process.exit(killed, :kill)
-      await_end(killed)
-      eventually(fn -> compactor_of(index) != killed end)
+  describe "a compactor that ends" do
+    # A lane is flushed at 100 keys, and a writer who finds 200 more does it himself.
+    @options [num_lanes: 1, compaction_threshold: 100]
 
-      for n <- 1..20_000, do: :ok = LsmIndex.put(index, "key:#{n}", n)
-      eventually(fn -> LsmIndex.stats(index).total_overlay_entries <= 2 * 1_024 end)
-      assert LsmIndex.count(index) == 20_000
+    test "has a successor, who does the work left and the work to come", %{path: path} do
+      {:ok, index} = LsmIndex.open(path, @options)
+
+      for {way, round} <- [kill: 0, crash: 1] do
+        compactor = compactor_of(index)
+        suspend(compactor)
+        fill(index, round, 1..100)
+        assert %{lanes_to_flush: 1} = LsmIndex.stats(index)
+
+        capture_log(fn ->
+          if way == :kill, do: Process.exit(compactor, :kill), else: crash(compactor)
+          await_end(compactor)
+          eventually(fn -> compactor_of(index) != compactor end)
+          flushed_by_compactor(index, 2 * round + 1)
+        end)
+
+        fill(index, round, 101..200)
+        flushed_by_compactor(index, 2 * round + 2)
+      end
+
+      assert LsmIndex.count(index) == 400
+      assert :ok = LsmIndex.close(index)
+      {:ok, index} = LsmIndex.open(path)
+      assert LsmIndex.count(index) == 400
     end
+  end
+
+  defp crash(compactor) do
+    send(compactor, {:lsm_index_work, :no_index})
+    :sys.resume(compactor)
+  end
+
+  defp fill(index, round, range) do
+    for n <- range, do: :ok = LsmIndex.put(index, "key:#{round}:#{n}", n)
+  end
+
+  defp flushed_by_compactor(index, flushes) do
+    eventually(fn -> LsmIndex.stats(index).flushes == flushes end)
+    assert %{lanes_to_flush: 0, stalls: 0} = LsmIndex.stats(index)
   end
 
   describe "start_link/1 and child_spec/1" do
@@ -287,6 +323,17 @@ defmodule LsmIndex.OwnerTest do
       {:ok, _owner} = LsmIndex.start_link(name: name, path: path)
       assert LsmIndex.get(name, "a") == [1]
       assert :ok = LsmIndex.close(name)
+    end
+
+    test "one that was closed is not started again", %{path: path} do
+      name = :"#{__MODULE__}.Finished"
+      supervisor = start_supervised!({DynamicSupervisor, strategy: :one_for_one})
+      index = {LsmIndex, name: name, path: path}
+      {:ok, _owner} = DynamicSupervisor.start_child(supervisor, index)
+      :ok = LsmIndex.put(name, "a", 1)
+      assert :ok = LsmIndex.close(name)
+      eventually(fn -> DynamicSupervisor.which_children(supervisor) == [] end)
+      assert_raise Error, fn -> LsmIndex.get(name, "a") end
     end
 
     test "a killed one is started again with all its data", %{path: path} do

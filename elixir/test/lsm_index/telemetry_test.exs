@@ -61,9 +61,32 @@ defmodule LsmIndex.TelemetryTest do
     assert_received {[:lsm_index, :flush, :stop], _, %{path: :memory, result: {:error, ^error}}}
   end
 
-  test "a write that waits is a stall" do
-    index = memory_index()
-    assert LsmIndex.Compactor.stalled(index, :put, fn -> true end)
-    assert_received {[:lsm_index, :stall], %{duration: _}, %{path: :memory, operation: :put}}
+  test "a write that waits is a stall, and no other is" do
+    # A lane is flushed at one change, and a writer who finds two more waits.
+    suspend(LsmIndex.Compactor)
+    options = [num_lanes: 1, compaction_threshold: 1]
+    index = memory_index(options)
+    shapes = LsmEqualityIndex.new(:int8, options)
+
+    operations = [
+      put: {index, &LsmIndex.put(index, "key", &1)},
+      delete: {index, fn _n -> LsmIndex.delete(index, "key", 1) end},
+      write: {index, &LsmIndex.write(index, [{:put, "key", &1}])},
+      add_shape: {shapes.lsm, &LsmIndex.Index.add_shape(shapes, 0, &1, nil)},
+      remove_shape: {shapes.lsm, fn _n -> LsmIndex.Index.remove_shape(shapes, 0, 1, nil) end}
+    ]
+
+    for {operation, {lsm, run}} <- operations do
+      :ok = LsmIndex.flush(lsm)
+      assert_received {[:lsm_index, :flush, :stop], _, _}
+      for n <- 1..3, do: :ok = LsmIndex.put(lsm, "#{operation}:#{n}", n)
+      refute_received {[:lsm_index | _], _, _}
+      run.(4)
+
+      assert_received {[:lsm_index, :stall], %{duration: _},
+                       %{path: :memory, operation: ^operation}}
+
+      refute_received {[:lsm_index | _], _, _}
+    end
   end
 end

@@ -44,21 +44,17 @@ defmodule LsmIndex.Case do
   end
 
   @doc "The process that compacts an index with an owner."
-  def compactor_of(%LsmIndex{owner: owner}) do
-    {:links, links} = Process.info(owner, :links)
-    {:dictionary, dictionary} = Process.info(owner, :dictionary)
-    [compactor] = Enum.filter(links, &is_pid/1) -- parents(dictionary)
-    compactor
+  def compactor_of(%LsmIndex{owner: owner}), do: :sys.get_state(owner).compactor
+
+  @doc "Suspends a process until the test ends, or `:sys.resume/1`."
+  def suspend(process) do
+    pid = GenServer.whereis(process)
+    :ok = :sys.suspend(pid)
+    ExUnit.Callbacks.on_exit(fn -> if Process.alive?(pid), do: :sys.resume(pid) end)
   end
 
   @doc "Runs `work` in a process of its own, which ends normally after it, and gives the result."
   def in_other_process(work) do
     work |> Task.async() |> Task.await(:infinity)
-  end
-
-  defp parents(dictionary) do
-    for parent <- Keyword.get(dictionary, :"$ancestors", []),
-        pid = if(is_atom(parent), do: Process.whereis(parent), else: parent),
-        do: pid
   end
 end
