@@ -26,24 +26,31 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 
 /// Writes a new file and syncs its bytes (not its directory's entry). A file that could not be
 /// written whole is removed: on a full disk its space is needed.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<File> {
     let mut file = File::create(path).map_err(|e| Error::io("create", path, e))?;
     let written = file.write_all(bytes).map_err(|e| Error::io("write", path, e));
     let synced = written.and_then(|()| file.sync_all().map_err(|e| Error::io("sync", path, e)));
     if synced.is_err() {
         let _ = fs::remove_file(path);
     }
-    synced
+    synced.map(|()| file)
 }
 
-/// Replaces `path` by `bytes` in one step: after a crash the old or the new file is there, whole.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Puts a new file in the place of `path` in one step: after a crash the old or the new one is
+/// there, whole. Which of them is settled by syncing the directory.
+pub(crate) fn rename_over(path: &Path, bytes: &[u8]) -> Result<File> {
     let temporary = temporary(path);
-    write_synced(&temporary, bytes)?;
+    let file = write_synced(&temporary, bytes)?;
     if let Err(e) = fs::rename(&temporary, path) {
         let _ = fs::remove_file(&temporary);
         return Err(Error::io("rename to", path, e));
     }
+    Ok(file)
+}
+
+/// As [`rename_over`], and syncs the directory.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    rename_over(path, bytes)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct TermLog {
     /// Made by the first append: most indexes have no terms.
     file: Option<File>,
     extent: Extent,
+    /// The file is in place, but its directory's entry may not be on stable storage yet.
+    entry_unsynced: bool,
 }
 
 /// How much of the log there is: all of a generation up to a length.
@@ -70,13 +72,13 @@ impl TermLog {
         mut each: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<Self> {
         if !fs::exists(&path)? {
-            return Ok(Self { path, file: None, extent: Extent::default() });
+            return Ok(Self { path, file: None, extent: Extent::default(), entry_unsynced: false });
         }
         let bytes = fs::read(&path)?;
         let extent = Self::parse(&path, &bytes, &mut each)?;
         let file =
             OpenOptions::new().write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
-        Ok(Self { path, file: Some(file), extent })
+        Ok(Self { path, file: Some(file), extent, entry_unsynced: false })
     }
 
     /// Checks every record without changing anything; how much is whole.
@@ -139,6 +141,7 @@ impl TermLog {
 
     /// Appends encoded records and syncs them.
     pub(crate) fn append(&mut self, records: &[u8]) -> Result<()> {
+        self.sync_entry()?;
         if records.is_empty() {
             return Ok(());
         }
@@ -164,13 +167,17 @@ impl TermLog {
     fn replace_with(&mut self, generation: u64, records: &[u8]) -> Result<()> {
         let begun = Extent { generation, len: (HEADER + records.len()) as u64 };
         let bytes = [&Self::header(begun), records].concat();
-        fs::replace(&self.path, &bytes)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .open(&self.path)
-            .map_err(|e| Error::io("open", &self.path, e))?;
-        self.file = Some(file);
-        self.extent = begun;
+        let file = fs::rename_over(&self.path, &bytes)?;
+        // From here on the old file is nobody's, whatever happens: appends go to the new one.
+        (self.file, self.extent, self.entry_unsynced) = (Some(file), begun, true);
+        self.sync_entry()
+    }
+
+    fn sync_entry(&mut self) -> Result<()> {
+        if self.entry_unsynced {
+            self.path.parent().map_or(Ok(()), fs::sync_dir)?;
+            self.entry_unsynced = false;
+        }
         Ok(())
     }
 
