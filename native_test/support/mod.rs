@@ -1,6 +1,9 @@
 //! What the tests of the engine share.
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+pub(crate) mod small;
+pub(crate) mod threads;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;

@@ -54,8 +54,9 @@ defmodule LsmIndex.Loader do
   defp write_lanes(loader, supervisor, caller) do
     write = fn -> write_lanes(loader, caller) end
 
+    # Twice the cores: while some wait for the disk, others build.
     results =
-      1..System.schedulers_online()
+      1..(2 * System.schedulers_online())
       |> Enum.map(fn _core -> Task.Supervisor.async_nolink(supervisor, write) end)
       |> Task.yield_many(:infinity)
       |> Enum.map(fn

@@ -1,0 +1,119 @@
+//! Who tells the worker that there is work: every overlay that fills up is flushed, by a worker that
+//! does nothing unless it is woken.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread;
+
+use lsm_index::{Attempt, Index, KeyHasher, Op, SlotTable, Target};
+use support::threads::{batch_key, key};
+use support::{HASH_KEY, config, not_stuck};
+
+#[test]
+fn a_wake_up_is_claimed_once_a_burst() {
+    let index = Index::in_memory(&config(1, 1)).expect("in memory");
+    assert!(!index.claim_wakeup(), "no work yet");
+    assert!(!index.work().expect("work"), "no work yet");
+    let try_put = |n: usize| index.try_change(&key(n), 1, Op::Put).expect("put");
+    assert_eq!(try_put(0), Attempt::Done(true));
+    assert!(index.claim_wakeup(), "the overlay is full");
+    assert!(!index.claim_wakeup(), "claimed already");
+    // The next overlay takes twice what fills one, then writers wait.
+    assert_eq!((try_put(1), try_put(2)), (Attempt::Done(true), Attempt::Done(true)));
+    assert!(!index.claim_wakeup(), "claimed already");
+    assert_eq!(try_put(3), Attempt::Busy);
+    assert_eq!(index.try_write(&[(Op::Put, &key(3), 1)]).expect("write"), Attempt::Busy);
+    let route = index.try_route(&key(3), Target::Term(b"term"), Op::Put);
+    assert_eq!(route.expect("route"), Attempt::Busy);
+    assert!(index.get(&key(3)).expect("get").as_slice().is_empty(), "busy means not done");
+    assert_eq!(index.count().expect("count"), 3);
+
+    // While work goes on nobody else is woken; when it is done, the next burst is claimed anew.
+    assert!(index.work().expect("work"));
+    assert!(!index.claim_wakeup(), "still at work");
+    assert_eq!(try_put(3), Attempt::Done(true));
+    assert!(!index.claim_wakeup(), "still at work");
+    while index.work().expect("work") {}
+    assert_eq!(index.stats().expect("stats").lanes_to_flush, 0);
+    assert!(!index.claim_wakeup(), "nothing is left");
+    assert_eq!(try_put(4), Attempt::Done(true));
+    assert!(index.claim_wakeup());
+}
+
+/// Writers that never help and never flush: should a wake-up get lost, they are busy for ever.
+#[test]
+fn writers_that_wait_for_the_worker_get_on() {
+    not_stuck(|| {
+        let index = Index::in_memory(&config(3, 2)).expect("in memory");
+        let (wake, woken) = mpsc::channel();
+        thread::scope(|scope| {
+            for writer in 0..3 {
+                let (index, wake) = (&index, wake.clone());
+                scope.spawn(move || {
+                    for i in 0..20_000 {
+                        let key = batch_key(writer, 2, i);
+                        while index.try_change(&key, 1, Op::Put).expect("put") == Attempt::Busy {
+                            thread::yield_now();
+                        }
+                        if index.claim_wakeup() {
+                            wake.send(()).expect("the worker listens");
+                        }
+                    }
+                });
+            }
+            drop(wake);
+            scope.spawn(|| work_when_woken(&index, woken));
+        });
+        assert_eq!(index.count().expect("count"), 60_000);
+        let stats = index.stats().expect("stats");
+        assert_eq!(stats.lanes_to_flush, 0, "the last burst was worked off too");
+        assert_eq!(stats.stalls, 0, "nobody flushed but the worker");
+    });
+}
+
+fn work_when_woken(index: &Index, woken: mpsc::Receiver<()>) {
+    for () in woken {
+        while index.work().expect("work") {}
+    }
+}
+
+/// A put fills the overlay of the lane that the worker has just looked at, while it goes through the
+/// others before it rests. Nothing but the wake-up of that very put leads to its flush.
+#[test]
+fn no_wake_up_is_lost() {
+    const LANES: u32 = 1024;
+    const ROUNDS: u32 = 20;
+    not_stuck(|| {
+        let index = Index::in_memory(&config(LANES, 1)).expect("in memory");
+        let (hasher, slots) = (KeyHasher::new(&HASH_KEY), SlotTable::new(LANES));
+        let lane_of = |key: &[u8; 8]| slots.lane(hasher.fingerprint(key));
+        let key_of_lane: BTreeMap<usize, [u8; 8]> =
+            (0..50_000).map(key).map(|key| (lane_of(&key), key)).collect();
+        assert_eq!(key_of_lane.len(), LANES as usize);
+        let (wake, woken) = mpsc::channel();
+        thread::scope(|scope| {
+            let index = &index;
+            scope.spawn(|| work_when_woken(index, woken));
+            scope.spawn(move || {
+                let mut flushes = 0;
+                for round in 0..ROUNDS {
+                    let op = if round % 2 == 0 { Op::Put } else { Op::Delete };
+                    for key in key_of_lane.values() {
+                        // Busy while the worker has the lane for a last look.
+                        while index.try_change(key, 1, op).expect("change") == Attempt::Busy {}
+                        if index.claim_wakeup() {
+                            wake.send(()).expect("the worker listens");
+                        }
+                        flushes += 1;
+                        while index.stats().expect("stats").flushes < flushes {
+                            std::hint::spin_loop();
+                        }
+                    }
+                }
+            });
+        });
+        assert_eq!(index.stats().expect("stats").flushes, u64::from(LANES * ROUNDS));
+    });
+}
