@@ -7,9 +7,9 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use lsm_index::{Error, Index, Op, Target};
+use lsm_index::{Error, Index, Most, Op, Target};
 use support::threads::{batch_key, key, put_lasting, read, write_batch};
-use support::{Item, Random, config, not_stuck, targets};
+use support::{Random, config, not_stuck};
 
 #[test]
 fn readers_of_a_closing_index_find_it_whole_or_closed() {
@@ -54,7 +54,7 @@ fn assert_closed(index: &Index) {
         index.try_change(&key(1), 1, Op::Delete).map(drop),
         index.write(&[(Op::Put, &key(1), 1)]).map(drop),
         index.route(&key(1), Target::Term(b"term"), Op::Put).map(drop),
-        index.targets(&key(1), lsm_index::Most::ALL, |_| ()).map(drop),
+        index.targets(&key(1), Most::ALL, |_| ()).map(drop),
         index.flush(),
         index.compact(),
         index.sync(),
@@ -68,15 +68,33 @@ fn assert_closed(index: &Index) {
     index.close().expect("closing twice is harmless");
 }
 
-/// Keys that lead to terms: a look-up and what it resolves to are one.
+/// Reads a key's terms, and takes its time over each.
+fn read_slowly(index: &Index, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let mut found = Vec::new();
+    let all = index.targets(key, Most::ALL, |target| {
+        if let Target::Term(term) = target {
+            found.push(term.to_vec());
+        }
+        (0..50).for_each(|_| std::hint::spin_loop());
+    })?;
+    assert!(all);
+    Ok(found)
+}
+
+/// Keys that lead to terms: a look-up and what it resolves to are one, however long that takes and
+/// however soon terms take the places of others.
 #[test]
 fn readers_of_terms_find_them_or_the_index_closed() {
+    const KEYS: usize = 4;
+    const LASTING: usize = 100;
     not_stuck(|| {
-        for round in 0..40_u64 {
-            let index = Index::in_memory(&config(2, 10)).expect("in memory");
-            let lasting = |n: usize| format!("lasting {n}").into_bytes();
-            for n in 0..20 {
-                index.route(&key(n), Target::Term(&lasting(n)), Op::Put).expect("route");
+        for round in 0..4_u64 {
+            let index = Index::in_memory(&config(2, 1000)).expect("in memory");
+            for n in 0..KEYS {
+                for i in 0..LASTING {
+                    let lasting = format!("of {n}: lasting {i}").into_bytes();
+                    index.route(&key(n), Target::Term(&lasting), Op::Put).expect("route");
+                }
             }
             thread::scope(|scope| {
                 for seed in 0..2 {
@@ -84,16 +102,13 @@ fn readers_of_terms_find_them_or_the_index_closed() {
                     scope.spawn(move || {
                         let mut random = Random(round << 8 | seed);
                         loop {
-                            let n = random.below(20);
-                            match targets(index, &key(n)) {
+                            let n = random.below(KEYS);
+                            let own = format!("of {n}: ").into_bytes();
+                            match read_slowly(index, &key(n)) {
                                 Ok(found) => {
-                                    assert!(found.contains(&Item::Term(lasting(n))), "{found:?}");
-                                    // Terms are used again for others as soon as they are free.
-                                    let own = |item: &Item| {
-                                        let mine = format!("passing {n} ").into_bytes();
-                                        matches!(item, Item::Term(t) if t.starts_with(&mine) || *t == lasting(n))
-                                    };
-                                    assert!(found.iter().all(own), "key {n}: {found:?}");
+                                    assert!(found.len() >= LASTING, "key {n}: {found:?}");
+                                    let all_own = found.iter().all(|term| term.starts_with(&own));
+                                    assert!(all_own, "key {n}: {found:?}");
                                 }
                                 Err(Error::Closed) => break,
                                 Err(error) => panic!("{error:?}"),
@@ -102,11 +117,12 @@ fn readers_of_terms_find_them_or_the_index_closed() {
                     });
                 }
                 let mut random = Random(round);
-                for i in 0..300 {
-                    let n = random.below(20);
-                    let passing = format!("passing {n} {}", i % 3).into_bytes();
-                    let op = if i % 2 == 0 { Op::Put } else { Op::Delete };
-                    index.route(&key(n), Target::Term(&passing), op).expect("route");
+                for i in 0..40_000 {
+                    let n = random.below(KEYS);
+                    let passing = format!("of {n}: passing {i}").into_bytes();
+                    for op in [Op::Put, Op::Delete] {
+                        assert!(index.route(&key(n), Target::Term(&passing), op).expect("route"));
+                    }
                 }
                 index.close().expect("close");
             });

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use lsm_index::{Config, Index, Op, Target, verify};
+use support::small::temporary;
 use support::{Item, Model, Random, resolved};
 
 /// Every change freezes its lane's overlay, so that the steps below decide what is on disk.
@@ -37,7 +38,7 @@ fn forgotten_before_written(path: &Path) {
 
 #[test]
 fn a_term_removed_before_its_key_was_written_is_never_another_term() {
-    let dir = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary();
     forgotten_before_written(dir.path());
     let index = Index::open(dir.path(), &config()).expect("reopen");
     route(&index, b"other key", b"stranger", Op::Put);
@@ -46,7 +47,7 @@ fn a_term_removed_before_its_key_was_written_is_never_another_term() {
 
 #[test]
 fn a_term_removed_before_its_key_was_written_does_not_keep_the_index_from_opening() {
-    let dir = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary();
     let index = Index::open(dir.path(), &config()).expect("open");
     route(&index, b"lasting", b"term", Op::Put);
     index.close().expect("close");
@@ -59,7 +60,7 @@ fn a_term_removed_before_its_key_was_written_does_not_keep_the_index_from_openin
 /// is found all the same, before a place is given to another term.
 #[test]
 fn damage_of_a_log_just_written_anew_is_found() {
-    let dir = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary();
     let log = dir.path().join("epoch-00000001/TERMS");
     let key = |n: u32| format!("key {n}").into_bytes();
     // What is removed is long: only then is it worth it.
@@ -110,7 +111,7 @@ fn an_append_torn_in_the_middle_is_no_damage() {
     let record = [&record[..], &crc32fast::hash(&record).to_le_bytes()].concat();
     let hole = vec![0; record.len()];
     for torn in [[&hole[..], &record[..]].concat(), [&record[..], &hole[..]].concat()] {
-        let dir = tempfile::tempdir().expect("temporary directory");
+        let dir = temporary();
         let log = dir.path().join("epoch-00000001/TERMS");
         let index = Index::open(dir.path(), &config()).expect("create");
         route(&index, b"key", b"lasting", Op::Put);
@@ -132,7 +133,7 @@ fn an_append_torn_in_the_middle_is_no_damage() {
 /// Terms come and go while a place's old and new term are both in the log.
 #[test]
 fn places_used_again_lead_to_their_new_term() {
-    let dir = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary();
     let mut model = Model::default();
     let mut random = Random(5);
     for session in 0..12_u32 {
@@ -164,7 +165,7 @@ fn places_used_again_lead_to_their_new_term() {
 fn terms_and_high_ids_do_not_mix() {
     let high = lsm_index::TERM_ID_FLAG + 5;
     let refused = |outcome| matches!(outcome, Err(lsm_index::Error::MixedIds { .. }));
-    let dir = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary();
 
     let index = Index::open(dir.path(), &config()).expect("open");
     index.put(b"plain", high).expect("put");
@@ -183,4 +184,41 @@ fn terms_and_high_ids_do_not_mix() {
     index.put(b"plain", lsm_index::TERM_ID_FLAG - 1).expect("put");
     index.close().expect("close");
     Index::open(dir.path(), &config()).expect("reopen");
+}
+
+/// Deletions that a crash undoes: the terms that keys lead to again are still their own, however
+/// many others were interned meanwhile.
+#[test]
+fn a_place_is_not_used_again_before_a_crash_can_no_longer_bring_its_term_back() {
+    const TERMS: u32 = 4_000;
+    let dir = temporary();
+    let config = support::config(64, 10_000);
+    let key = |age: &str, n: u32| format!("{age} key {n}").into_bytes();
+    let term = |age: &str, n: u32| format!("{age} term {n}").into_bytes();
+    let index = Index::open(dir.path(), &config).expect("create");
+    for n in 0..TERMS {
+        route(&index, &key("old", n), &term("old", n), Op::Put);
+    }
+    index.flush().expect("flush");
+    for n in 0..TERMS {
+        route(&index, &key("old", n), &term("old", n), Op::Delete);
+    }
+    for n in 0..TERMS {
+        route(&index, &key("new", n), &term("new", n), Op::Put);
+    }
+    // Syncs all terms, and one lane's keys.
+    index.flush_lane(0).expect("flush");
+    crash(index);
+
+    let index = Index::open(dir.path(), &config).expect("reopen");
+    let mut found = 0;
+    for age in ["old", "new"] {
+        for n in 0..TERMS {
+            let items = resolved(&index, &key(age, n));
+            assert!(items.is_empty() || items == only(&term(age, n)), "{age} {n}: {items:?}");
+            found += items.len();
+        }
+    }
+    assert_eq!(found as u64, index.count().expect("count"));
+    assert!(found > TERMS as usize / 2, "most deletions were undone");
 }
