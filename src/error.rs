@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Shorthand for results of the engine.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, as data. No variant leaves the index half-changed.
+/// Everything that can go wrong, as data. Nothing is changed by a call that fails, but for what the
+/// call itself says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
