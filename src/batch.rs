@@ -3,25 +3,27 @@
 use std::sync::Arc;
 
 use crate::chain::{Chain, IdSet};
-use crate::config::Verify;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Version;
-use crate::record::Record;
 use crate::segment::{Probe, Segment};
 
-/// Keys in flight together: enough to keep the memory busy, few enough to stay in L1, and to be
-/// bits of a `u32`.
-const GROUP: usize = u32::BITS as usize;
+/// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
+const GROUP: usize = 32;
 
-/// A key that the overlays left open, on its way through the segments.
+/// A key that the overlays know nothing of, on its way through the segments.
 struct Pending {
     place: usize,
-    fingerprint: Fingerprint,
-    deltas: Vec<Record>,
+    probe: Probe,
     version: Arc<Version>,
-    settled: bool,
+}
+
+impl Pending {
+    /// The segment of the key's lane at `depth`, newest first; and what is looked for there.
+    fn at(&mut self, depth: usize) -> (&Segment, &mut Probe) {
+        (&self.version.segments[depth], &mut self.probe)
+    }
 }
 
 impl Index {
@@ -65,109 +67,116 @@ impl Index {
         mut found: impl FnMut(usize, &Chain<'_>),
     ) -> Result<()> {
         self.check_open()?;
-        let mut pending = Vec::with_capacity(GROUP);
+        let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
         for (start, group) in keys.chunks(GROUP).enumerate() {
             let mut fingerprints = [Fingerprint(0); GROUP];
             for (fingerprint, key) in fingerprints.iter_mut().zip(group) {
                 *fingerprint = self.fingerprint(key.as_ref())?;
             }
             for (i, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
-                self.ask_overlays(start * GROUP + i, fingerprint, &mut pending, &mut found)?;
+                let place = start * GROUP + i;
+                if let Some(version) = self.ask_overlays(place, fingerprint, &mut found)? {
+                    pending.push(Pending { place, probe: Probe::new(fingerprint), version });
+                }
             }
             self.ask_segments(&mut pending, &mut found)?;
         }
         Ok(())
     }
 
-    /// Settles the key from the overlays, or leaves it pending.
+    /// Settles the key from the overlays, or gives the segments to ask.
+    #[inline]
     fn ask_overlays(
         &self,
         place: usize,
         fingerprint: Fingerprint,
-        pending: &mut Vec<Pending>,
         found: &mut impl FnMut(usize, &Chain<'_>),
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<Version>>> {
         let Some(lane) = self.lane(self.slots.lane(fingerprint)) else {
             found(place, &Chain::default());
-            return Ok(());
+            return Ok(None);
         };
         let state = lane.state.read();
         if state.closed {
             return Err(Error::Closed);
         }
+        let Some(record) = state.overlays().find_map(|overlay| overlay.get(fingerprint)) else {
+            return Ok(Some(Arc::clone(&state.version)));
+        };
         let mut chain = Chain::default();
-        for overlay in state.overlays() {
-            if overlay.get(fingerprint).is_some_and(|record| chain.push(record)) {
-                found(place, &chain);
-                return Ok(());
-            }
+        if chain.push(record) {
+            found(place, &chain);
+        } else {
+            drop(state);
+            self.ask_alone(place, fingerprint, found)?;
         }
-        let deltas = chain.to_owned_deltas();
-        let version = Arc::clone(&state.version);
-        pending.push(Pending { place, fingerprint, deltas, version, settled: false });
-        Ok(())
+        Ok(None)
     }
 
-    /// Takes the pending keys through the newest segment, then the next, until none is left.
+    /// For the changes of large sets, which take several layers to add up: rare enough to do
+    /// without stages.
+    #[cold]
+    fn ask_alone(
+        &self,
+        place: usize,
+        fingerprint: Fingerprint,
+        found: &mut impl FnMut(usize, &Chain<'_>),
+    ) -> Result<()> {
+        self.look_up_fingerprint(fingerprint, |chain| found(place, chain))
+    }
+
+    /// Takes the pending keys through the newest segment, then the next, until none is left: all
+    /// keys a step before any takes the next.
     fn ask_segments(
         &self,
         pending: &mut Vec<Pending>,
         found: &mut impl FnMut(usize, &Chain<'_>),
     ) -> Result<()> {
-        let deepest = pending.iter().map(|key| key.version.segments.len()).max().unwrap_or(0);
-        for depth in 0..deepest {
-            let deltas = ask_level(pending, depth, self.verify, found)?;
-            for (key, deltas) in deltas {
-                pending[key].deltas = deltas;
-            }
-            pending.retain(|key| !key.settled);
+        for depth in 0.. {
+            pending.retain(|key| {
+                let more = depth < key.version.segments.len();
+                if !more {
+                    found(key.place, &Chain::default());
+                }
+                more
+            });
             if pending.is_empty() {
-                return Ok(());
+                break;
             }
-        }
-        for key in pending.drain(..) {
-            found(key.place, &Chain::of(&key.deltas));
+            for key in &mut *pending {
+                let (segment, probe) = key.at(depth);
+                segment.locate(probe);
+            }
+            for key in &mut *pending {
+                let (segment, probe) = key.at(depth);
+                segment.approach(probe);
+            }
+            for key in &mut *pending {
+                let (segment, probe) = key.at(depth);
+                segment.sign(probe, self.verify);
+            }
+            let mut outcome = Ok(());
+            pending.retain_mut(|key| {
+                let place = key.place;
+                let (segment, probe) = key.at(depth);
+                let record = match segment.finish(probe, self.verify) {
+                    Ok(Some(record)) => record,
+                    Ok(None) => return true,
+                    Err(e) => {
+                        outcome = Err(e);
+                        return false;
+                    }
+                };
+                let mut chain = Chain::default();
+                if chain.push(record) {
+                    found(place, &chain);
+                } else if let Err(e) = self.ask_alone(place, probe.fingerprint, found) {
+                    outcome = Err(e);
+                }
+                false
+            });
+            outcome?;
         }
         Ok(())
     }
-}
-
-/// Asks each pending key's segment at `depth`, all keys a step before any takes the next. Keys
-/// whose set is complete are handed over and marked settled; the others' deltas are returned.
-fn ask_level(
-    pending: &mut [Pending],
-    depth: usize,
-    verify: Verify,
-    found: &mut impl FnMut(usize, &Chain<'_>),
-) -> Result<Vec<(usize, Vec<Record>)>> {
-    let mut settled = 0_u32;
-    let mut deltas = Vec::new();
-    {
-        let mut probes: [Option<(&Segment, Probe)>; GROUP] = [None; GROUP];
-        for (probe, key) in probes.iter_mut().zip(pending.iter()) {
-            let segment = key.version.segments.get(depth);
-            *probe = segment.map(|segment| (&**segment, segment.locate(key.fingerprint)));
-        }
-        for (segment, probe) in probes.iter_mut().flatten() {
-            segment.approach(probe);
-        }
-        for slot in &mut probes {
-            *slot = slot.filter(|(segment, probe)| segment.sign(probe, verify));
-        }
-        for (i, (slot, key)) in probes.iter().zip(pending.iter()).enumerate() {
-            let Some((segment, probe)) = slot else { continue };
-            let Some(record) = segment.finish(probe, verify)? else { continue };
-            let mut chain = Chain::of(&key.deltas);
-            if chain.push(record) {
-                found(key.place, &chain);
-                settled |= 1 << i;
-            } else {
-                deltas.push((i, chain.to_owned_deltas()));
-            }
-        }
-    }
-    for (i, key) in pending.iter_mut().enumerate() {
-        key.settled = settled & (1 << i) != 0;
-    }
-    Ok(deltas)
 }

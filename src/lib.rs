@@ -46,6 +46,7 @@ mod segment;
 mod stats;
 mod verify;
 mod word;
+mod write;
 
 #[cfg(feature = "nif")]
 mod nif;
@@ -55,12 +56,13 @@ pub use config::{Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, Verify};
 pub use dictionary::TERM_ID_FLAG;
 pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash};
-pub use index::{Attempt, Index};
+pub use index::Index;
 pub use lane::Op;
 pub use load::{LanePairs, Loader};
-pub use routes::{Most, Target};
+pub use routes::{Listing, Most, Target};
 pub use stats::{Memory, Stats};
 pub use verify::{Report, verify};
+pub use write::{Attempt, Change};
 
 /// The longest key, in bytes.
 pub const MAX_KEY_LEN: usize = 65_535;

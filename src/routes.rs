@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
-use crate::index::{Attempt, Index};
+use crate::index::Index;
 use crate::lane::Op;
+use crate::write::Attempt;
 
 /// What a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,23 +100,44 @@ impl Index {
         Ok(all && bytes <= most.bytes)
     }
 
-    /// Hands all distinct targets of the index to `f`. Changes made meanwhile may or may not be
-    /// seen.
+    /// Begins a listing of all distinct targets. Changes made meanwhile may or may not be seen.
     ///
     /// # Errors
     /// As [`Index::ids`].
-    pub fn all_targets(&self, mut f: impl FnMut(Target<'_>)) -> Result<()> {
-        // Listed first, as that takes long: an id that is another's by then names a target too.
-        for ids in self.ids()?.chunks(SLICE) {
-            let ids = IdSet::Many(ids.to_vec());
-            self.dictionary.resolve(|| Ok(((), ids)), |id, term| hand_over(id, term, &mut f))?;
-        }
-        self.check_open()
+    pub fn list_targets(&self) -> Result<Listing> {
+        Ok(Listing { ids: self.ids()?, listed: 0 })
+    }
+}
+
+/// A listing of targets under way, taken a slice at a time, as an index can have millions.
+#[derive(Debug)]
+pub struct Listing {
+    /// Gathered first, as that takes long: an id that is another's by the time it is resolved
+    /// names a target of the index too.
+    ids: Vec<u32>,
+    listed: usize,
+}
+
+impl Listing {
+    /// Hands the next targets to `f`, some hundreds of them; false if none was left.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn next_slice(&mut self, index: &Index, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
+        index.check_open()?;
+        let left = &self.ids[self.listed..];
+        let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
+        self.listed += slice.as_slice().len();
+        let any = !slice.as_slice().is_empty();
+        index.dictionary.resolve(|| Ok(((), slice)), |id, term| hand_over(id, term, &mut f))?;
+        // Terms may be missing because the index closed meanwhile.
+        index.check_open()?;
+        Ok(any)
     }
 }
 
 /// Ids that are resolved together when all are listed.
-const SLICE: usize = 256;
+const SLICE: usize = 512;
 
 /// How much of an answer to put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -241,7 +241,16 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   end
 
   def all_shape_ids(%{lsm: lsm}) do
-    lsm.ref |> Native.route_targets() |> ok!() |> MapSet.new(&shape_id/1)
+    listing = lsm.ref |> Native.list_begin() |> ok!()
+    list(listing, MapSet.new())
+  end
+
+  # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
+  defp list(listing, shape_ids) do
+    case ok!(Native.list_next(listing)) do
+      [] -> shape_ids
+      targets -> list(listing, Enum.reduce(targets, shape_ids, &MapSet.put(&2, shape_id(&1))))
+    end
   end
 
   defp read!(index, field, text) do

@@ -52,15 +52,13 @@ fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Te
 }
 
 fn decode(pairs: Term<'_>) -> term::Decoded<'_, Vec<(&[u8], u32)>> {
-    let (items, len) = term::list(pairs, "the pairs are not a list")?;
-    let mut out = Vec::with_capacity(len);
-    for item in items {
-        let Ok((key, id)) = item.decode::<(Term<'_>, Term<'_>)>() else {
-            return Err(error::invalid_argument(item.get_env(), "it is not {key, id}"));
-        };
-        out.push((term::key(key)?, term::id(id)?));
-    }
-    Ok(out)
+    let pairs = term::elements(pairs, "the pairs are not a list", usize::MAX, |item, _place| {
+        match item.decode::<(Term<'_>, Term<'_>)>() {
+            Ok((key, id)) => Ok((term::key(key)?, term::id(id)?)),
+            Err(_) => Err(error::invalid_argument(item.get_env(), "it is not {key, id}")),
+        }
+    });
+    Ok(pairs?.unwrap_or_default())
 }
 
 /// Writes one lane out. Several processes may call this at once, to use several cores; the load

@@ -3,6 +3,7 @@
 use rustler::{Encoder as _, Env, Term};
 
 use super::{IndexResource, answer, large, term};
+use crate::IdSet;
 
 /// Ids that a normal scheduler may put into one answer.
 const MOST_IDS: usize = 4096;
@@ -36,35 +37,37 @@ fn get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Te
 
 #[rustler::nif]
 fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    if keys.list_length().is_ok_and(|len| len > MOST_KEYS) {
-        return large().encode(env);
-    }
-    lists(env, resource, keys, Some(4 * MOST_IDS))
+    let keys = match term::keys(keys, MOST_KEYS) {
+        Ok(Some(keys)) if bytes(&keys) <= MOST_KEY_BYTES => keys,
+        Ok(_) => return large().encode(env),
+        Err(fault) => return fault,
+    };
+    lists(env, resource, &keys, 4 * MOST_IDS)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_many_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    lists(env, resource, keys, None)
+    match term::keys(keys, usize::MAX) {
+        Ok(keys) => lists(env, resource, &keys.unwrap_or_default(), usize::MAX),
+        Err(fault) => fault,
+    }
 }
 
-fn lists<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    keys: Term<'a>,
-    most: Option<usize>,
-) -> Term<'a> {
-    let keys = match term::keys(keys) {
-        Ok(keys) => keys,
-        Err(fault) => return fault,
-    };
-    if most.is_some() && keys.iter().map(|key| key.len()).sum::<usize>() > MOST_KEY_BYTES {
-        return large().encode(env);
-    }
-    let most = most.unwrap_or(usize::MAX);
+fn bytes(keys: &[&[u8]]) -> usize {
+    keys.iter().map(|key| key.len()).sum()
+}
+
+/// A list of ids for each key, unless they are more than `most` together.
+fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: &[&[u8]], most: usize) -> Term<'a> {
     answer(env, resource, |index| {
-        let mut lists = vec![Term::list_new_empty(env); keys.len()];
-        let all = index.get_many_bounded(&keys, most, |place, ids| {
-            lists[place] = term::ids(env, &ids);
+        let none = Term::list_new_empty(env);
+        let mut lists = vec![none; keys.len()];
+        let all = index.get_many_bounded(keys, most, |place, ids| {
+            lists[place] = match ids {
+                IdSet::Empty => none,
+                IdSet::One(id) => none.list_prepend(id),
+                IdSet::Many(_) => term::ids(env, &ids),
+            };
         })?;
         let percent = (keys.len() * 100 / KEYS_PER_TIMESLICE).clamp(1, 100);
         rustler::schedule::consume_timeslice(env, percent as i32);

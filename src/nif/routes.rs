@@ -1,12 +1,13 @@
 //! Keys that lead to terms.
 
-use rustler::{Encoder as _, Env, Term};
+use parking_lot::Mutex;
+use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
 use super::writes::with_wakeup;
 use super::{IndexResource, answer, large, term};
-use crate::index::Attempt;
 use crate::lane::Op;
-use crate::routes::{Most, Target};
+use crate::routes::{Listing, Most, Target};
+use crate::write::Attempt;
 
 /// What a normal scheduler may decode into one answer.
 const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
@@ -101,12 +102,35 @@ fn targets_of<'a>(
     })
 }
 
-/// All distinct targets of the index.
+/// A listing of all targets, taken slice by slice: as one term they would keep a scheduler busy
+/// for as long as it takes to move them to the caller's heap.
+pub(crate) struct ListingResource {
+    index: ResourceArc<IndexResource>,
+    listing: Mutex<Listing>,
+}
+
+#[rustler::resource_impl]
+impl Resource for ListingResource {}
+
 #[rustler::nif(schedule = "DirtyCpu")]
-fn route_targets<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
-    answer(env, resource, |index| {
+fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
+    let held = index.clone();
+    answer(env, &index, |index| {
+        let listing = Mutex::new(index.list_targets()?);
+        Ok(ResourceArc::new(ListingResource { index: held, listing }).encode(env))
+    })
+}
+
+/// Some more targets; none when all were listed.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn list_next<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
+    answer(env, &listing.index, |index| {
         let mut terms = Vec::new();
-        index.all_targets(|target| terms.extend(encode(env, target)))?;
+        let mut listing = listing.listing.lock();
+        // Targets can be gone since: an empty slice is not the end.
+        while terms.is_empty()
+            && listing.next_slice(index, |target| terms.extend(encode(env, target)))?
+        {}
         Ok(terms.encode(env))
     })
 }

@@ -4,8 +4,8 @@ use rustler::{Encoder as _, Env, Term};
 
 use super::reads::MOST_KEY_BYTES;
 use super::{IndexResource, answer, busy, term};
-use crate::index::Attempt;
 use crate::lane::Op;
+use crate::write::Attempt;
 
 /// Changes that a normal scheduler may apply in one call.
 const MOST_CHANGES: usize = 256;
@@ -60,11 +60,9 @@ fn change_or_wait<'a>(
 
 #[rustler::nif]
 fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
-    if batch.list_length().is_ok_and(|len| len > MOST_CHANGES) {
-        return busy().encode(env);
-    }
-    let batch = match term::batch(batch) {
-        Ok(batch) => batch,
+    let batch = match term::batch(batch, MOST_CHANGES) {
+        Ok(Some(batch)) => batch,
+        Ok(None) => return busy().encode(env),
         Err(fault) => return fault,
     };
     if batch.iter().map(|(_, key, _)| key.len()).sum::<usize>() > MOST_KEY_BYTES {
@@ -75,8 +73,8 @@ fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn write_wait<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
-    let batch = match term::batch(batch) {
-        Ok(batch) => batch,
+    let batch = match term::batch(batch, usize::MAX) {
+        Ok(batch) => batch.unwrap_or_default(),
         Err(fault) => return fault,
     };
     with_wakeup(env, reference, |index| index.write(&batch).map(Attempt::Done))

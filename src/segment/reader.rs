@@ -27,9 +27,17 @@ pub(crate) struct Segment {
 /// A look-up under way, between prefetches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
-    fingerprint: Fingerprint,
-    /// Bucket, then position.
+    pub(crate) fingerprint: Fingerprint,
+    /// Bucket, then position; beyond all once the key is known to be absent.
     at: usize,
+}
+
+const ABSENT: usize = usize::MAX;
+
+impl Probe {
+    pub(crate) fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint, at: ABSENT }
+    }
 }
 
 impl Segment {
@@ -150,34 +158,33 @@ impl Segment {
 
     /// First stage of a staged look-up: finds the bucket and asks for its pilot's cache line.
     #[inline]
-    pub(crate) fn locate(&self, fingerprint: Fingerprint) -> Probe {
-        let bucket = self.mph.bucket(fingerprint);
-        prefetch_index(self.section(Section::Pilots), bucket);
-        Probe { fingerprint, at: bucket }
+    pub(crate) fn locate(&self, probe: &mut Probe) {
+        probe.at = self.mph.bucket(probe.fingerprint);
+        prefetch_index(self.section(Section::Pilots), probe.at);
     }
 
-    /// Second stage: finds the position and asks for the lines that will be compared.
+    /// Second stage: finds the position and asks for the signature.
     #[inline]
     pub(crate) fn approach(&self, probe: &mut Probe) {
         let pilot = self.section(Section::Pilots).get(probe.at).copied().unwrap_or_default();
         let slot = self.mph.slot(probe.fingerprint, pilot);
         let remap = self.section(Section::Remap);
-        probe.at = self.mph.remapped(slot, remap).unwrap_or(usize::MAX);
+        probe.at = self.mph.remapped(slot, remap).unwrap_or(ABSENT);
         prefetch_index(self.section(Section::Signatures), probe.at);
     }
 
-    /// Third stage: drops the probe unless the signature matches, else asks for the entry.
+    /// Third stage: asks for the rest of what is compared, if the signature matches.
     #[inline]
-    pub(crate) fn sign(&self, probe: &Probe, verify: Verify) -> bool {
+    pub(crate) fn sign(&self, probe: &mut Probe, verify: Verify) {
         let signature = self.section(Section::Signatures).get(probe.at);
-        let matches = signature == Some(&probe.fingerprint.signature());
-        if matches {
-            prefetch_index(self.section(Section::Entries).as_chunks::<8>().0, probe.at);
-            if verify == Verify::Full {
-                prefetch_index(self.section(Section::Cold).as_chunks::<3>().0, probe.at);
-            }
+        if signature != Some(&probe.fingerprint.signature()) {
+            probe.at = ABSENT;
+            return;
         }
-        matches
+        prefetch_index(self.section(Section::Entries).as_chunks::<8>().0, probe.at);
+        if verify == Verify::Full {
+            prefetch_index(self.section(Section::Cold).as_chunks::<3>().0, probe.at);
+        }
     }
 
     /// Last stage: the record, as [`Segment::get`] gives it.

@@ -73,11 +73,10 @@ fn get(segment: &Segment, key: Fingerprint, verify: Verify) -> Result<Option<Rec
 
 /// The look-up that batches do, step by step.
 fn staged(segment: &Segment, key: Fingerprint, verify: Verify) -> Result<Option<Record>> {
-    let mut probe = segment.locate(key);
+    let mut probe = Probe::new(key);
+    segment.locate(&mut probe);
     segment.approach(&mut probe);
-    if !segment.sign(&probe, verify) {
-        return Ok(None);
-    }
+    segment.sign(&mut probe, verify);
     segment.finish(&probe, verify).map(|record| record.map(owned))
 }
 

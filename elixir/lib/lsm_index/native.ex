@@ -8,6 +8,7 @@ defmodule LsmIndex.Native do
 
   @type ref :: reference
   @type loader :: reference
+  @type listing :: reference
   @type error :: {:error, {reason :: atom, message :: String.t(), detail :: map}}
   @type key :: binary
   @type id :: non_neg_integer
@@ -134,8 +135,11 @@ defmodule LsmIndex.Native do
   @spec route_get_dirty(ref, key) :: [term] | error
   def route_get_dirty(_ref, _key), do: not_loaded()
 
-  @spec route_targets(ref) :: [term] | error
-  def route_targets(_ref), do: not_loaded()
+  @spec list_begin(ref) :: listing | error
+  def list_begin(_ref), do: not_loaded()
+
+  @spec list_next(listing) :: [term] | error
+  def list_next(_listing), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end
