@@ -3,11 +3,11 @@ export LC_ALL := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ci check bench format clean bootstrap
+.PHONY: help demo test test-newer ci check bench format clean bootstrap
 .NOTPARALLEL:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: bootstrap ## route a recorded PostgreSQL stream to a million shapes, beside ETS
 	cd elixir && MIX_ENV=prod mix run ../demo/demo.exs
@@ -15,6 +15,10 @@ demo: bootstrap ## route a recorded PostgreSQL stream to a million shapes, besid
 test: bootstrap ## the tests of the engine, then those of the Elixir library
 	cargo test --no-default-features
 	cd elixir && mix test
+
+test-newer: ## the Elixir tests on newer releases of Elixir and OTP (needs root and debootstrap)
+	script/test-on trixie
+	script/test-on sid
 
 ci: check test ## everything that must pass before a merge
 

@@ -117,7 +117,7 @@ defmodule Demo.TestDecoding do
   defp value("B'" <> rest), do: quoted(rest, rest, 0, [])
 
   defp value(text) do
-    case bare(text, 0) do
+    case bare(text, text, 0) do
       {"", _rest} -> throw(:unexpected)
       {"null", rest} -> {nil, rest}
       {"unchanged-toast-datum", rest} -> {:unchanged, rest}
@@ -126,18 +126,10 @@ defmodule Demo.TestDecoding do
   end
 
   # Numbers, booleans and the two words above end where the column ends.
-  defp bare(text, size) do
-    case text do
-      <<bare::binary-size(size), end_of_column, _::binary>> when end_of_column in ~c" \n" ->
-        {bare, binary_part(text, size, byte_size(text) - size)}
+  defp bare(text, <<byte, rest::binary>>, size) when byte not in [?\s, ?\n],
+    do: bare(text, rest, size + 1)
 
-      <<bare::binary-size(size)>> ->
-        {bare, ""}
-
-      _ ->
-        bare(text, size + 1)
-    end
-  end
+  defp bare(text, rest, size), do: {binary_part(text, 0, size), rest}
 
   # A quote within a value is doubled; nothing else is escaped, so a value may span lines.
   defp quoted(text, <<"''", rest::binary>>, size, done) do
@@ -159,14 +151,13 @@ defmodule Demo.TestDecoding do
       "\"" <> rest ->
         until(text, stop, rest, size + 1, not in_quotes?)
 
-      <<^stop::binary-size(byte_size(stop)), rest::binary>> when not in_quotes? ->
-        {binary_part(text, 0, size), rest}
-
-      <<_, rest::binary>> ->
-        until(text, stop, rest, size + 1, in_quotes?)
-
       "" ->
         throw(:unexpected)
+
+      <<_, next::binary>> ->
+        if not in_quotes? and String.starts_with?(rest, stop),
+          do: {binary_part(text, 0, size), expect(rest, stop)},
+          else: until(text, stop, next, size + 1, in_quotes?)
     end
   end
 
@@ -177,12 +168,9 @@ defmodule Demo.TestDecoding do
   defp unquote_name(name), do: :binary.copy(name)
 
   defp expect(text, expected) do
+    if not String.starts_with?(text, expected), do: throw(:unexpected)
     size = byte_size(expected)
-
-    case text do
-      <<^expected::binary-size(size), rest::binary>> -> rest
-      _ -> throw(:unexpected)
-    end
+    binary_part(text, size, byte_size(text) - size)
   end
 
   defp end_of_line("\n" <> rest), do: rest

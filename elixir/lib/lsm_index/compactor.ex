@@ -39,7 +39,7 @@ defmodule LsmIndex.Compactor do
   end
 
   @doc "Runs the waiting twin of a write that found its lane full, and reports the stall."
-  @spec stalled(LsmIndex.t(), atom, (() -> answer)) :: answer when answer: term
+  @spec stalled(LsmIndex.t(), atom, (... -> answer)) :: answer when answer: term
   def stalled(%LsmIndex{ref: ref, path: path, owner: owner}, operation, wait) do
     # A shared compactor that was restarted does not know the index yet.
     with nil <- owner, {:ok, pid} <- share(ref), do: send(pid, {:lsm_index_work, ref})

@@ -36,7 +36,7 @@ defmodule LsmIndex.Index do
   @type field :: term
 
   @typedoc "A row: PostgreSQL's text of each column, or `nil`."
-  @type record :: %{optional(field) => String.t() | nil}
+  @type row :: %{optional(field) => String.t() | nil}
 
   @typedoc "The shapes by their ids, for what the index has to ask about them."
   @type shapes :: %{optional(shape_id) => term}
@@ -63,7 +63,7 @@ defmodule LsmIndex.Index do
   A record without that field, or with `nil` there, affects none. Text that cannot be a value of
   the index's type raises a `RuntimeError`.
   """
-  @spec affected_shapes(t, field, record, shapes) :: MapSet.t(shape_id)
+  @spec affected_shapes(t, field, row, shapes) :: MapSet.t(shape_id)
   defdelegate affected_shapes(index, field, record, shapes), to: Protocol
 
   @doc "The ids of all shapes in the index."
@@ -87,7 +87,7 @@ defprotocol LsmIndex.Index.Protocol do
   @spec remove_shape(t, Index.value(), Index.shape_id(), Index.and_where()) :: t
   def remove_shape(index, value, shape_id, and_where)
 
-  @spec affected_shapes(t, Index.field(), Index.record(), Index.shapes()) ::
+  @spec affected_shapes(t, Index.field(), Index.row(), Index.shapes()) ::
           MapSet.t(Index.shape_id())
   def affected_shapes(index, field, record, shapes)
 

@@ -106,10 +106,9 @@ defmodule LsmIndex.Postgres do
   defp uuid(<<?{, rest::binary>>) do
     size = byte_size(rest) - 1
 
-    case rest do
-      <<inner::binary-size(size), ?}>> when size >= 32 -> uuid_groups(inner, [])
-      _ -> :error
-    end
+    if size >= 32 and :binary.last(rest) == ?},
+      do: uuid_groups(binary_part(rest, 0, size), []),
+      else: :error
   end
 
   defp uuid(text), do: uuid_groups(text, [])

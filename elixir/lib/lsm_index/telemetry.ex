@@ -33,7 +33,7 @@ defmodule LsmIndex.Telemetry do
   end
 
   @doc false
-  @spec span([atom], (() -> result), (result -> {map, map} | nil)) :: result when result: term
+  @spec span([atom], (... -> result), (result -> {map, map} | nil)) :: result when result: term
   def span(event, run, describe) do
     start = System.monotonic_time()
     result = run.()

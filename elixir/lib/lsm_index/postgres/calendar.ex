@@ -107,7 +107,7 @@ defmodule LsmIndex.Postgres.Calendar do
   defp year(_text, _year, _size), do: :error
 
   # There is no year 0: in the astronomical count that Elixir keeps, it is 1 BC.
-  defp in_era(year, month, day, "", last) when year in 1..last,
+  defp in_era(year, month, day, "", last) when year >= 1 and year <= last,
     do: existing(year, month, day)
 
   defp in_era(year, month, day, " BC", _last) when year in 1..@first_bc_year,

@@ -103,8 +103,7 @@ defmodule LsmIndex.Postgres.Number do
 
   defp take_digits(text) do
     size = count_digits(text, 0)
-    <<digits::binary-size(size), rest::binary>> = text
-    {digits, rest}
+    {binary_part(text, 0, size), binary_part(text, size, byte_size(text) - size)}
   end
 
   defp count_digits(<<digit, rest::binary>>, n) when digit in ?0..?9,
