@@ -4,10 +4,10 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use lsm_index::{Index, Loader, Op, Target};
+use lsm_index::{IdSet, Index, Loader, Op, Target};
 use support::threads::{
     LASTING, PASSING, StopOnDrop, batch_key, key, lasting_id, maintain, put_lasting, read,
     write_batch,
@@ -120,32 +120,83 @@ fn batches_do_not_wait_for_each_other() {
     });
 }
 
-/// Each batch puts and deletes the same pairs by turns. Whatever was there before, all of its
-/// changes but the first of each pair count, unless another writer comes in between.
+/// Each batch moves all keys on to the next id. Whoever reads one key and then another sees exactly
+/// one id of each, the second no older than the first: no part of a batch shows without the rest.
+#[test]
+fn readers_see_batches_whole() {
+    // The larger batch is made in copies of the overlays.
+    for keys in [20, 600] {
+        not_stuck(move || {
+            let index = Index::in_memory(&config(8, 100)).expect("in memory");
+            let all: Vec<[u8; 8]> = (0..keys).map(key).collect();
+            let stop = AtomicBool::new(false);
+            let step = |id: u32| {
+                let puts = all.iter().map(|key| (Op::Put, &key[..], id + 1));
+                let deletes = all.iter().map(|key| (Op::Delete, &key[..], id));
+                index.write(&puts.chain(deletes).collect::<Vec<_>>()).expect("write")
+            };
+            step(0);
+            thread::scope(|scope| {
+                for reader in 0..2 {
+                    let (index, all, stop) = (&index, &all, &stop);
+                    scope.spawn(move || {
+                        let mut random = Random(reader);
+                        while !stop.load(Ordering::Relaxed) {
+                            let of = |key: &[u8; 8]| match index.get(key).expect("get") {
+                                IdSet::One(id) => id,
+                                other => panic!("{other:?}"),
+                            };
+                            let (first, second) = (random.below(keys), random.below(keys));
+                            let first = of(&all[first]);
+                            let second = of(&all[second]);
+                            assert!(first <= second, "{second} after {first}");
+                            assert_eq!(index.count().expect("count"), keys as u64);
+                        }
+                    });
+                }
+                scope.spawn(|| maintain(&index, &stop));
+                let _stop = StopOnDrop(&stop);
+                for id in 1..20_000 / keys as u32 {
+                    assert_eq!(step(id), 2 * keys);
+                }
+            });
+        });
+    }
+}
+
+/// Each batch makes its writer's id the only one of all keys.
 #[test]
 fn no_writer_comes_between_the_changes_of_a_batch() {
     not_stuck(|| {
         let index = Index::in_memory(&config(3, 4)).expect("in memory");
+        let keys: Vec<[u8; 8]> = (0..10).map(key).collect();
+        let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            for writer in 0..3 {
-                let index = &index;
-                scope.spawn(move || {
-                    let mut random = Random(writer);
-                    for _ in 0..2_000 {
-                        let keys = [key(random.below(5)), key(random.below(5))];
-                        let batch: Vec<(Op, &[u8], u32)> = (0..5)
-                            .flat_map(|_| [Op::Put, Op::Delete])
-                            .flat_map(|op| keys.iter().map(move |key| (op, &key[..], 1)))
+            let writers: Vec<_> = (0..3)
+                .map(|writer| {
+                    let (index, keys) = (&index, &keys);
+                    scope.spawn(move || {
+                        let op = |id| if id == writer { Op::Put } else { Op::Delete };
+                        let batch: Vec<(Op, &[u8], u32)> = keys
+                            .iter()
+                            .flat_map(|key| (0..3).map(move |id| (op(id), &key[..], id)))
                             .collect();
-                        let changed = index.write(&batch).expect("write");
-                        // Of two equal pairs every second change changes nothing.
-                        let most = if keys[0] == keys[1] { 10 } else { 20 };
-                        assert!((most - 2..=most).contains(&changed), "{changed} of {most}");
-                    }
-                });
-            }
+                        for _ in 0..1_000 {
+                            let changed = index.write(&batch).expect("write");
+                            // Another's id for ours on every key; at the very first, ours alone.
+                            assert!([0, 10, 20].contains(&changed), "{changed}");
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| maintain(&index, &stop));
+            let _stop = StopOnDrop(&stop);
+            writers.into_iter().for_each(|writer| writer.join().expect("writer"));
         });
-        assert_eq!(index.count().expect("count"), 0);
+        let last: BTreeSet<Vec<u32>> =
+            keys.iter().map(|key| index.get(key).expect("get").as_slice().to_vec()).collect();
+        assert_eq!(last.len(), 1, "{last:?}");
+        assert_eq!(last.first().map(Vec::len), Some(1));
     });
 }
 

@@ -137,6 +137,40 @@ fn files_that_changed_places_are_found() {
     }
 }
 
+/// Opening does not look at entries; a batch that comes upon a broken one makes none of its changes.
+#[test]
+fn a_batch_that_meets_damage_changes_nothing() {
+    let dir = temporary();
+    let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
+    let changes = |op| (0..100).map(move |n| (op, n)).collect::<Vec<(Op, u32)>>();
+    let write = |index: &Index, changes: &[(Op, u32)]| {
+        let keys: Vec<Vec<u8>> = changes.iter().map(|(_, n)| key(*n)).collect();
+        let pairs = changes.iter().zip(&keys).map(|((op, n), key)| (*op, &key[..], n + 1_000));
+        index.write(&pairs.collect::<Vec<_>>())
+    };
+    assert_eq!(write(&index, &changes(Op::Put)).expect("write"), 100);
+    index.close().expect("close");
+
+    let segment = dir.path().join(LANE).join("00000000000000000001.seg");
+    let mut bytes = fs::read(&segment).expect("read");
+    let at =
+        |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) as usize;
+    let (keys, buckets, slots) = (at(24), at(32), at(40));
+    let up = |n: usize| n.next_multiple_of(64);
+    let entries = 128 + up(buckets) + up(4 * (slots - keys)) + up(keys);
+    // The value word of one key in the middle leads beyond the lists.
+    bytes[entries + 8 * 50 + 4..][..4].copy_from_slice(&0x8fff_ffff_u32.to_le_bytes());
+    fs::write(&segment, bytes).expect("write");
+
+    let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
+    expect_corrupt(&write(&index, &changes(Op::Delete)).expect_err("damaged"), &segment, "entry");
+    let intact =
+        (0..100).filter(|n| index.get(&key(*n)).is_ok_and(|ids| ids.as_slice() == [n + 1_000]));
+    assert_eq!(intact.count(), 99);
+    assert_eq!(index.count().expect("count"), 100);
+    assert_eq!(index.stats().expect("stats").total_overlay_entries, 0);
+}
+
 #[test]
 fn an_old_manifest_with_its_segments_gone_is_found() {
     let dir = temporary();

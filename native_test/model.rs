@@ -168,10 +168,19 @@ fn write(index: &Index, model: &mut Model, changes: impl Iterator<Item = (bool, 
         .map(|(p, k, id)| (if *p { Op::Put } else { Op::Delete }, k.as_slice(), *id))
         .collect();
     let changed = index.write(&batch).expect("write");
-    let expected = changes
-        .iter()
-        .filter(|(p, k, id)| if *p { put(model, k.clone(), *id) } else { delete(model, k, *id) })
-        .count();
+    let pairs: BTreeSet<(&Vec<u8>, u32)> = changes.iter().map(|(_, k, id)| (k, *id)).collect();
+    let held = |model: &Model| -> Vec<bool> {
+        pairs.iter().map(|(k, id)| model.get(*k).is_some_and(|ids| ids.contains(id))).collect()
+    };
+    let before = held(model);
+    for (p, k, id) in &changes {
+        if *p {
+            put(model, k.clone(), *id)
+        } else {
+            delete(model, k, *id)
+        };
+    }
+    let expected = before.iter().zip(held(model)).filter(|(was, is)| **was != *is).count();
     assert_eq!(changed, expected);
 }
 

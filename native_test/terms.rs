@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lsm_index::{Config, Index, Op, Target, verify};
+use lsm_index::{Config, Error, Index, Loader, Op, TERM_ID_FLAG, Target, verify};
 use support::small::temporary;
 use support::{Item, Model, Random, resolved};
 
@@ -34,6 +34,24 @@ fn forgotten_before_written(path: &Path) {
     route(&index, b"key", b"gone", Op::Delete);
     assert!(index.work().expect("work"));
     crash(index);
+}
+
+/// Plain ids from 2^30 on and terms exclude each other; a change that fails settles nothing.
+#[test]
+fn a_refused_change_leaves_the_kind_of_ids_open() {
+    let long = vec![7; lsm_index::MAX_KEY_LEN + 1];
+    let high = TERM_ID_FLAG;
+    let refused =
+        |result: Result<bool, Error>| assert!(matches!(result, Err(Error::KeyTooLong { .. })));
+    let index = Index::in_memory(&Config::default()).expect("in memory");
+    refused(index.put(&long, high));
+    refused(index.write(&[(Op::Put, b"k", high), (Op::Put, &long, 1)]).map(|_| true));
+    refused(Loader::new(&index).add(&index, &long, high).map(|()| true));
+    assert!(index.route(b"k", Target::Term(b"term"), Op::Put).expect("route"));
+
+    let index = Index::in_memory(&Config::default()).expect("in memory");
+    refused(index.route(&long, Target::Term(b"term"), Op::Put));
+    assert!(index.put(b"k", high).expect("put"));
 }
 
 #[test]

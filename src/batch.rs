@@ -26,6 +26,23 @@ impl Pending {
     }
 }
 
+/// Hands over what was found, up to a bound.
+struct Answers<F> {
+    /// Ids that may still be walked; none once there were too many.
+    left: Option<usize>,
+    found: F,
+}
+
+impl<F: FnMut(usize, IdSet)> Answers<F> {
+    #[inline]
+    fn take(&mut self, place: usize, chain: &Chain<'_>) {
+        self.left = self.left.and_then(|left| left.checked_sub(chain.work()));
+        if self.left.is_some() {
+            (self.found)(place, chain.id_set());
+        }
+    }
+}
+
 impl Index {
     /// The ids of many keys, handed to `found` with their place in `keys`, in any order. Each
     /// look-up is as one [`Index::get`]; together they are not a snapshot.
@@ -35,13 +52,13 @@ impl Index {
     pub fn get_many<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
-        mut found: impl FnMut(usize, IdSet),
+        found: impl FnMut(usize, IdSet),
     ) -> Result<()> {
-        self.for_each_chain(keys, |place, chain| found(place, chain.id_set()))
+        self.get_many_bounded(keys, usize::MAX, found).map(drop)
     }
 
-    /// As [`Index::get_many`], but stops handing over once more than `most` ids had to be walked,
-    /// and then answers false.
+    /// As [`Index::get_many`], but gives up, and answers false, once more than `most` ids had to be
+    /// walked.
     ///
     /// # Errors
     /// As [`Index::get_many`].
@@ -49,24 +66,10 @@ impl Index {
         &self,
         keys: &[K],
         most: usize,
-        mut found: impl FnMut(usize, IdSet),
+        found: impl FnMut(usize, IdSet),
     ) -> Result<bool> {
-        let mut ids = 0;
-        self.for_each_chain(keys, |place, chain| {
-            ids += chain.work();
-            if ids <= most {
-                found(place, chain.id_set());
-            }
-        })?;
-        Ok(ids <= most)
-    }
-
-    fn for_each_chain<K: AsRef<[u8]>>(
-        &self,
-        keys: &[K],
-        mut found: impl FnMut(usize, &Chain<'_>),
-    ) -> Result<()> {
         self.check_open()?;
+        let mut answers = Answers { left: Some(most), found };
         let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
         for (start, group) in keys.chunks(GROUP).enumerate() {
             let mut fingerprints = [Fingerprint(0); GROUP];
@@ -75,25 +78,28 @@ impl Index {
             }
             for (i, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
                 let place = start * GROUP + i;
-                if let Some(version) = self.ask_overlays(place, fingerprint, &mut found)? {
+                if let Some(version) = self.ask_overlays(place, fingerprint, &mut answers)? {
                     pending.push(Pending { place, probe: Probe::new(fingerprint), version });
                 }
             }
-            self.ask_segments(&mut pending, &mut found)?;
+            self.ask_segments(&mut pending, &mut answers)?;
+            if answers.left.is_none() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Settles the key from the overlays, or gives the segments to ask.
     #[inline]
-    fn ask_overlays(
+    fn ask_overlays<F: FnMut(usize, IdSet)>(
         &self,
         place: usize,
         fingerprint: Fingerprint,
-        found: &mut impl FnMut(usize, &Chain<'_>),
+        answers: &mut Answers<F>,
     ) -> Result<Option<Arc<Version>>> {
         let Some(lane) = self.lane(self.slots.lane(fingerprint)) else {
-            found(place, &Chain::default());
+            answers.take(place, &Chain::default());
             return Ok(None);
         };
         let state = lane.state.read();
@@ -105,10 +111,10 @@ impl Index {
         };
         let mut chain = Chain::default();
         if chain.push(record) {
-            found(place, &chain);
+            answers.take(place, &chain);
         } else {
             drop(state);
-            self.ask_alone(place, fingerprint, found)?;
+            self.ask_alone(place, fingerprint, answers)?;
         }
         Ok(None)
     }
@@ -116,27 +122,31 @@ impl Index {
     /// For the changes of large sets, which take several layers to add up: rare enough to do
     /// without stages.
     #[cold]
-    fn ask_alone(
+    fn ask_alone<F: FnMut(usize, IdSet)>(
         &self,
         place: usize,
         fingerprint: Fingerprint,
-        found: &mut impl FnMut(usize, &Chain<'_>),
+        answers: &mut Answers<F>,
     ) -> Result<()> {
-        self.look_up_fingerprint(fingerprint, |chain| found(place, chain))
+        let Some(left) = answers.left else { return Ok(()) };
+        if self.look_up(fingerprint, left, |chain| answers.take(place, chain))?.is_none() {
+            answers.left = None;
+        }
+        Ok(())
     }
 
     /// Takes the pending keys through the newest segment, then the next, until none is left: all
     /// keys a step before any takes the next.
-    fn ask_segments(
+    fn ask_segments<F: FnMut(usize, IdSet)>(
         &self,
         pending: &mut Vec<Pending>,
-        found: &mut impl FnMut(usize, &Chain<'_>),
+        answers: &mut Answers<F>,
     ) -> Result<()> {
         for depth in 0.. {
             pending.retain(|key| {
                 let more = depth < key.version.segments.len();
                 if !more {
-                    found(key.place, &Chain::default());
+                    answers.take(key.place, &Chain::default());
                 }
                 more
             });
@@ -169,8 +179,8 @@ impl Index {
                 };
                 let mut chain = Chain::default();
                 if chain.push(record) {
-                    found(place, &chain);
-                } else if let Err(e) = self.ask_alone(place, probe.fingerprint, found) {
+                    answers.take(place, &chain);
+                } else if let Err(e) = self.ask_alone(place, probe.fingerprint, answers) {
                     outcome = Err(e);
                 }
                 false

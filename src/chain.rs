@@ -1,6 +1,6 @@
 //! How what several layers say of one key adds up to a set of ids.
 
-use crate::record::{Delta, Ids, Record, RecordRef, SMALL_SET};
+use crate::record::{Delta, Ids, Record, RecordRef, SMALL_SET, applied, apply};
 
 /// The records of one key, newest first, down to the first complete one.
 #[derive(Debug, Default)]
@@ -79,17 +79,6 @@ impl<'a> Chain<'a> {
         self.newest.iter().chain(&self.older)
     }
 
-    /// Whether the newest record alone tells if `id` is in the set.
-    pub(crate) fn decides(&self, id: u32) -> bool {
-        match &self.newest {
-            None => false,
-            Some(RecordRef::Delta { adds, removes, .. }) => {
-                adds.contains(id) || removes.contains(id)
-            }
-            Some(_) => true,
-        }
-    }
-
     /// The set, as [`Chain::ids`], without an allocation for none or one id.
     #[inline]
     pub(crate) fn id_set(&self) -> IdSet {
@@ -105,11 +94,7 @@ impl<'a> Chain<'a> {
 
     /// The size of the set.
     pub(crate) fn cardinality(&self) -> usize {
-        match &self.newest {
-            None | Some(RecordRef::Tombstone) => 0,
-            Some(RecordRef::Complete(ids)) => ids.len(),
-            Some(RecordRef::Delta { len, .. }) => *len as usize,
-        }
+        self.newest.as_ref().map_or(0, RecordRef::cardinality)
     }
 
     /// Ids that have to be walked to put the set together: it may be small and still take long.
@@ -124,16 +109,7 @@ impl<'a> Chain<'a> {
     }
 
     pub(crate) fn contains(&self, id: u32) -> bool {
-        for record in self.newest_first() {
-            match record {
-                RecordRef::Tombstone => return false,
-                RecordRef::Complete(ids) => return ids.contains(id),
-                RecordRef::Delta { adds, .. } if adds.contains(id) => return true,
-                RecordRef::Delta { removes, .. } if removes.contains(id) => return false,
-                RecordRef::Delta { .. } => {}
-            }
-        }
-        false
+        self.newest_first().find_map(|record| record.verdict(id)).unwrap_or(false)
     }
 
     /// The set, if the chain ends in a complete record or nothing lies below it.
@@ -174,36 +150,14 @@ impl<'a> Chain<'a> {
                 let newer_adds: Vec<u32> = adds.iter().collect();
                 let newer_removes: Vec<u32> = removes.iter().collect();
                 merged = Delta {
-                    adds: apply(&merged.adds, adds, removes),
-                    removes: apply(
-                        &merged.removes,
-                        Ids::Words(&newer_removes),
-                        Ids::Words(&newer_adds),
-                    ),
+                    adds: applied(&merged.adds, &newer_adds, &newer_removes),
+                    removes: applied(&merged.removes, &newer_removes, &newer_adds),
                     len,
                 };
             }
         }
         Record::Delta(Box::new(merged))
     }
-}
-
-/// (base - removes) + adds; all three ascending.
-fn apply(base: &[u32], adds: Ids<'_>, removes: Ids<'_>) -> Vec<u32> {
-    let mut out = Vec::with_capacity(base.len() + adds.len());
-    let mut adds = adds.iter().peekable();
-    let mut removes = removes.iter().peekable();
-    for &id in base {
-        while let Some(add) = adds.next_if(|&add| add < id) {
-            out.push(add);
-        }
-        while removes.next_if(|&gone| gone < id).is_some() {}
-        if adds.next_if_eq(&id).is_some() || removes.peek() != Some(&id) {
-            out.push(id);
-        }
-    }
-    out.extend(adds);
-    out
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub const DEFAULT_LANES: u32 = 64;
 pub const DEFAULT_COMPACTION_THRESHOLD: u32 = 10_000;
 /// Overlays of small lanes may grow to this weight, whatever their share of the lane.
 const SMALLEST_OVERLAY: usize = 512;
-/// An overlay holds at most this fraction of its lane's keys.
+/// An overlay has at most this fraction of its lane's weight.
 const OVERLAY_FRACTION: usize = 20;
 
 /// How much of a fingerprint a look-up compares.
@@ -65,16 +65,16 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The weight at which a lane of `keys` keys freezes its overlay: about 5 % of the lane.
+    /// The weight at which a lane, whose segments weigh `lane`, freezes its overlay: about 5 %.
     #[inline]
-    pub(crate) fn flush_weight(self, keys: usize) -> usize {
-        (keys / OVERLAY_FRACTION).max(SMALLEST_OVERLAY).min(self.threshold)
+    pub(crate) fn flush_weight(self, lane: usize) -> usize {
+        (lane / OVERLAY_FRACTION).max(SMALLEST_OVERLAY).min(self.threshold)
     }
 
     /// The weight at which writers wait for the flush before.
     #[inline]
-    pub(crate) fn stall_weight(self, keys: usize) -> usize {
-        2 * self.flush_weight(keys)
+    pub(crate) fn stall_weight(self, lane: usize) -> usize {
+        2 * self.flush_weight(lane)
     }
 }
 

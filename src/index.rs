@@ -176,7 +176,7 @@ impl Index {
     /// nowhere.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<IdSet> {
-        self.look_up(key, |chain| chain.id_set())
+        Ok(self.get_bounded(key, usize::MAX)?.unwrap_or(IdSet::Empty))
     }
 
     /// The ids of a key, unless more than `most` have to be walked to put them together (those
@@ -186,7 +186,8 @@ impl Index {
     /// As [`Index::get`].
     #[inline]
     pub fn get_bounded(&self, key: &[u8], most: usize) -> Result<Option<IdSet>> {
-        self.look_up(key, |chain| (chain.work() <= most).then(|| chain.id_set()))
+        self.check_open()?;
+        self.look_up(self.fingerprint(key)?, most, |chain| chain.id_set())
     }
 
     /// Whether the pair is in the index.
@@ -194,24 +195,25 @@ impl Index {
     /// # Errors
     /// As [`Index::get`].
     pub fn contains(&self, key: &[u8], id: u32) -> Result<bool> {
-        self.look_up(key, |chain| chain.contains(id))
-    }
-
-    #[inline]
-    fn look_up<R>(&self, key: &[u8], f: impl FnOnce(&Chain<'_>) -> R) -> Result<R> {
         self.check_open()?;
-        self.look_up_fingerprint(self.fingerprint(key)?, f)
+        let fingerprint = self.fingerprint(key)?;
+        match self.lane(self.slots.lane(fingerprint)) {
+            Some(lane) => lane.contains(fingerprint, id, self.verify),
+            None => Ok(false),
+        }
     }
 
+    /// What the layers say of a key, if that is not more than `most` ids to walk.
     #[inline]
-    pub(crate) fn look_up_fingerprint<R>(
+    pub(crate) fn look_up<R>(
         &self,
         fingerprint: Fingerprint,
+        most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
-    ) -> Result<R> {
+    ) -> Result<Option<R>> {
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(fingerprint, self.verify, f),
-            None => Ok(f(&Chain::default())),
+            Some(lane) => lane.lookup(fingerprint, self.verify, most, f),
+            None => Ok(Some(f(&Chain::default()))),
         }
     }
 

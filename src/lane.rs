@@ -20,17 +20,7 @@ use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
-use crate::record::Record;
 use crate::segment::Segment;
-
-/// A put or a delete of one pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Adds the id to the key's set.
-    Put,
-    /// Removes it.
-    Delete,
-}
 
 /// One lane.
 #[derive(Debug)]
@@ -39,7 +29,7 @@ pub(crate) struct Lane {
     pub(crate) state: RwLock<State>,
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
-    live: AtomicU64,
+    pub(crate) live: AtomicU64,
 }
 
 /// What readers see.
@@ -47,7 +37,7 @@ pub(crate) struct Lane {
 pub(crate) struct State {
     pub(crate) active: Overlay,
     /// Live keys gained (or lost) by the active overlay's changes.
-    growth: i64,
+    pub(crate) growth: i64,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) version: Arc<Version>,
     pub(crate) closed: bool,
@@ -66,15 +56,15 @@ pub(crate) struct Frozen {
 pub(crate) struct Version {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) levels: Vec<u8>,
-    /// Keys in all segments together.
-    pub(crate) keys: usize,
+    /// Keys and listed ids of all segments together: what the limits of overlays refer to.
+    pub(crate) weight: usize,
 }
 
 impl Version {
     pub(crate) fn new(segments: Vec<(u8, Arc<Segment>)>) -> Self {
-        let keys = segments.iter().map(|(_, s)| s.keys()).sum();
+        let weight = segments.iter().map(|(_, s)| s.weight()).sum();
         let (levels, segments) = segments.into_iter().unzip();
-        Self { segments, levels, keys }
+        Self { segments, levels, weight }
     }
 }
 
@@ -106,15 +96,6 @@ impl Closed {
 /// Proof that the caller is the lane's only writer.
 pub(crate) type Gate<'a> = MutexGuard<'a, ()>;
 
-/// What a change did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Applied {
-    /// The set is another one now.
-    pub(crate) changed: bool,
-    /// The overlay was frozen: there is work for the compactor.
-    pub(crate) froze: bool,
-}
-
 /// How long a call that must not wait waits for a writer on the same lane: most are gone sooner.
 const PATIENCE: Duration = Duration::from_micros(50);
 
@@ -143,17 +124,19 @@ impl Lane {
     /// Whether writers should let the flush before catch up.
     pub(crate) fn is_stalled(&self, limits: Limits) -> bool {
         let state = self.state.read();
-        state.frozen.is_some() && state.active.weight() >= limits.stall_weight(state.version.keys)
+        state.frozen.is_some() && state.active.weight() >= limits.stall_weight(state.version.weight)
     }
 
-    /// Hands what all layers say of a key to `f`. The lock is let go before segments are asked.
+    /// Hands what all layers say of a key to `f`, unless that is more than `most` ids to walk. The
+    /// lock is let go before segments are asked.
     #[inline]
     pub(crate) fn lookup<R>(
         &self,
         fingerprint: Fingerprint,
         verify: Verify,
+        most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
-    ) -> Result<R> {
+    ) -> Result<Option<R>> {
         let (deltas, version) = {
             let state = self.state.read();
             if state.closed {
@@ -162,113 +145,40 @@ impl Lane {
             let mut chain = Chain::default();
             for overlay in state.overlays() {
                 if overlay.get(fingerprint).is_some_and(|record| chain.push(record)) {
-                    return Ok(f(&chain));
+                    return Ok((chain.work() <= most).then(|| f(&chain)));
                 }
+            }
+            if chain.work() > most {
+                return Ok(None);
             }
             (chain.to_owned_deltas(), Arc::clone(&state.version))
         };
         let mut chain = Chain::of(&deltas);
         version.ask(fingerprint, verify, &mut chain)?;
-        Ok(f(&chain))
+        Ok((chain.work() <= most).then(|| f(&chain)))
     }
 
-    /// Applies one change. The gate makes the read before the write safe.
-    pub(crate) fn apply(
+    /// Whether the pair is in the lane: asks the layers for this one id, and copies nothing.
+    pub(crate) fn contains(
         &self,
-        _gate: &Gate<'_>,
         fingerprint: Fingerprint,
         id: u32,
-        op: Op,
-        limits: Limits,
-    ) -> Result<Applied> {
-        let plan = self.plan(fingerprint, id, op)?;
-        let Some(Planned { start, appears, vanishes, known_below }) = plan else {
-            return Ok(Applied::default());
-        };
-        let mut state = self.state.write();
-        state.active.update(
-            fingerprint,
-            || start,
-            |record| {
-                match op {
-                    Op::Put => record.put(id),
-                    Op::Delete => record.delete(id),
-                }
-                // A key that lived in this overlay only needs no tombstone.
-                known_below || *record != Record::Tombstone
-            },
-        );
-        if appears {
-            self.live.fetch_add(1, Ordering::Relaxed);
-            state.growth += 1;
-        } else if vanishes {
-            self.live.fetch_sub(1, Ordering::Relaxed);
-            state.growth -= 1;
-        }
-        let full = state.active.weight() >= limits.flush_weight(state.version.keys);
-        let froze = full && state.frozen.is_none() && Self::freeze(&mut state);
-        Ok(Applied { changed: true, froze })
-    }
-
-    /// Reads what a change must know. `None`: the pair is as it should be already.
-    fn plan(&self, fingerprint: Fingerprint, id: u32, op: Op) -> Result<Option<Planned>> {
-        let (in_active, frozen, version) = {
+        verify: Verify,
+    ) -> Result<bool> {
+        let version = {
             let state = self.state.read();
             if state.closed {
                 return Err(Error::Closed);
             }
-            let in_active = state.active.get(fingerprint).map(|record| {
-                let mut chain = Chain::default();
-                let complete = chain.push(record);
-                // Settled: the layers below cannot change whether the pair is there.
-                let settled = complete || chain.decides(id);
-                (chain.contains(id), chain.cardinality(), settled)
-            });
-            (in_active, state.frozen.clone(), Arc::clone(&state.version))
+            let mut records = state.overlays().filter_map(|overlay| overlay.get(fingerprint));
+            if let Some(contains) = records.find_map(|record| record.verdict(id)) {
+                return Ok(contains);
+            }
+            Arc::clone(&state.version)
         };
-        let wanted = op == Op::Put;
-        if in_active.is_some_and(|(contains, _, settled)| settled && contains == wanted) {
-            return Ok(None);
-        }
-        let settled = in_active.filter(|&(_, _, settled)| settled);
-        let last = |cardinality| op == Op::Delete && cardinality == 1;
-        if let Some((_, cardinality, _)) = settled
-            && !last(cardinality)
-        {
-            let appears = cardinality == 0;
-            let start = Record::Tombstone;
-            return Ok(Some(Planned { start, appears, vanishes: false, known_below: true }));
-        }
-        // What lies below the active overlay decides.
-        let mut below = Chain::default();
-        let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
-        if !in_frozen.is_some_and(|record| below.push(record)) {
-            version.ask(fingerprint, Verify::Full, &mut below)?;
-        }
-        let known_below = !below.is_empty();
-        let (contains, cardinality) = match in_active {
-            Some((contains, cardinality, true)) => (contains, cardinality),
-            Some((_, cardinality, false)) => (below.contains(id), cardinality),
-            None => (below.contains(id), below.cardinality()),
-        };
-        if contains == wanted {
-            return Ok(None);
-        }
-        let start = if in_active.is_some() { Record::Tombstone } else { below.to_change() };
-        let appears = wanted && cardinality == 0;
-        Ok(Some(Planned { start, appears, vanishes: last(cardinality), known_below }))
-    }
-
-    /// Puts the active overlay aside for the flush; false if there is nothing in it.
-    pub(crate) fn freeze(state: &mut State) -> bool {
-        debug_assert!(state.frozen.is_none());
-        if state.active.is_empty() {
-            return false;
-        }
-        let overlay = std::mem::take(&mut state.active);
-        let growth = std::mem::take(&mut state.growth);
-        state.frozen = Some(Arc::new(Frozen { overlay, growth }));
-        true
+        let mut chain = Chain::default();
+        version.ask(fingerprint, verify, &mut chain)?;
+        Ok(chain.contains(id))
     }
 
     /// Adds keys that were counted nowhere yet (a bulk load's).
@@ -288,22 +198,29 @@ impl Lane {
     }
 }
 
-/// What [`Lane::apply`] has to know before it takes the lock.
-struct Planned {
-    /// The record to start from, if the active overlay has none.
-    start: Record,
-    /// The key had no ids before.
-    appears: bool,
-    /// The key has none afterwards.
-    vanishes: bool,
-    /// A layer below the active overlay has a record of the key.
-    known_below: bool,
-}
-
 impl State {
     /// Newest first.
     pub(crate) fn overlays(&self) -> impl Iterator<Item = &Overlay> {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|f| &f.overlay))
+    }
+
+    /// Puts the active overlay aside for the flush; false if there is nothing in it.
+    pub(crate) fn freeze(&mut self) -> bool {
+        debug_assert!(self.frozen.is_none());
+        if self.active.is_empty() {
+            return false;
+        }
+        let overlay = std::mem::take(&mut self.active);
+        let growth = std::mem::take(&mut self.growth);
+        self.frozen = Some(Arc::new(Frozen { overlay, growth }));
+        true
+    }
+
+    /// Does so if the overlay has its share of the lane and none waits for its flush; whether it
+    /// did.
+    pub(crate) fn freeze_if_full(&mut self, limits: Limits) -> bool {
+        let full = self.active.weight() >= limits.flush_weight(self.version.weight);
+        full && self.frozen.is_none() && self.freeze()
     }
 }
 

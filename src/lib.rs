@@ -22,6 +22,7 @@
 
 mod batch;
 mod chain;
+mod change;
 mod compaction;
 mod config;
 mod dictionary;
@@ -52,12 +53,12 @@ mod write;
 mod nif;
 
 pub use chain::IdSet;
+pub use change::Op;
 pub use config::{Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, Verify};
 pub use dictionary::TERM_ID_FLAG;
 pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash};
 pub use index::Index;
-pub use lane::Op;
 pub use load::{LanePairs, Loader};
 pub use routes::{Listing, Most, Target};
 pub use stats::{Memory, Stats};

@@ -1,12 +1,15 @@
 //! Bulk loading: pairs are gathered per lane and streamed straight into segments.
 
+use crate::change::Op;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::lane::Op;
 
 /// Pairs held in memory before lanes are written out: 64 MiB at 16 bytes a pair.
 const MAX_BUFFERED: usize = 1 << 22;
+
+/// Ids that are added to a key at a time: a writer's share before others get their turn.
+const MOST_AT_ONCE: usize = 4096;
 
 /// A bulk load under way. Pairs are added to the index when their lane is written out, at the
 /// latest by the last [`Loader::step`].
@@ -39,8 +42,8 @@ impl Loader {
     /// [`Error::IdOutOfRange`](crate::Error::IdOutOfRange); the pair is not taken then.
     #[inline]
     pub fn add(&mut self, index: &Index, key: &[u8], id: u32) -> Result<()> {
-        index.check_id(id, Op::Put)?;
         let fingerprint = index.fingerprint(key)?;
+        index.check_id(id, Op::Put)?;
         self.lanes[index.slots.lane(fingerprint)].push((fingerprint, id));
         self.buffered += 1;
         self.total += 1;
@@ -108,12 +111,17 @@ impl Index {
         let mut known = Vec::new();
         lane.load_new_keys(&pairs, &mut known, &self.upkeep())?;
         // Keys that the index has already take the ordinary way.
-        for (fingerprint, id) in known {
-            self.relieve(number)?;
-            if let Some(gate) = lane.gate(true) {
+        let mut wanted = Vec::new();
+        for of_key in known.chunk_by(|a, b| a.0 == b.0) {
+            for ids in of_key.chunks(MOST_AT_ONCE) {
+                self.relieve(number)?;
+                let Some(gate) = lane.gate(true) else { continue };
                 self.check_open()?;
-                let applied = lane.apply(&gate, fingerprint, id, Op::Put, self.limits)?;
-                self.note(applied);
+                wanted.clear();
+                wanted.extend(ids.iter().map(|&(_, id)| (id, Op::Put)));
+                if let Some(plan) = lane.plan(&gate, ids[0].0, &wanted)? {
+                    self.note(lane.make(&gate, plan, self.limits));
+                }
             }
         }
         Ok(())

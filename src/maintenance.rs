@@ -49,12 +49,8 @@ impl Index {
     fn flush_full(&self, lane: &Lane) -> Result<()> {
         lane.flush_frozen(&self.upkeep())?;
         if let Some(_gate) = lane.gate(true) {
-            let mut state = lane.state.write();
-            let full = state.active.weight() >= self.limits.flush_weight(state.version.keys);
-            if full && state.frozen.is_none() {
-                Lane::freeze(&mut state);
-                self.work_waits.store(true, Ordering::SeqCst);
-            }
+            let froze = lane.state.write().freeze_if_full(self.limits);
+            self.note(froze);
         }
         Ok(())
     }
@@ -121,12 +117,23 @@ impl Index {
     /// As [`Index::get`].
     pub fn ids(&self) -> Result<Vec<u32>> {
         self.check_open()?;
-        let mut all = Vec::new();
-        for lane in self.lanes() {
-            lane.for_each_key(|_, ids| all.extend_from_slice(ids))?;
+        // Sorted whenever it has doubled: ids that many keys share take no more memory than that,
+        // and no id is sorted more often than a few times.
+        let (mut all, mut limit) = (Vec::new(), 1 << 16);
+        let shorten = |all: &mut Vec<u32>| {
             all.sort_unstable();
             all.dedup();
+        };
+        for lane in self.lanes() {
+            lane.for_each_key(|_, ids| {
+                all.extend_from_slice(ids);
+                if all.len() >= limit {
+                    shorten(&mut all);
+                    limit = limit.max(2 * all.len());
+                }
+            })?;
         }
+        shorten(&mut all);
         Ok(all)
     }
 

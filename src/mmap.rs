@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; argued below")]
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,8 +12,9 @@ use memmap2::{Mmap, MmapMut};
 use crate::error::{Error, Result};
 use crate::fs;
 
-/// Files below this are read and not mapped: a system allows a process some ten thousand
-/// mappings (65 530 on Linux), and a VM that can get no more ends.
+/// Files below this are read and not mapped, and memory below it comes from the heap: a system allows
+/// a process some ten thousand mappings (65 530 on Linux), and a VM that can get no more ends. And
+/// many small segments, each rounded up to a page, would take several times what they hold.
 const SMALLEST_MAP: u64 = 64 * 1024;
 /// At most this many files are mapped at a time, by all indexes together; further ones are read.
 const MOST_MAPS: usize = 16 * 1024;
@@ -75,10 +76,14 @@ impl MappedBytes {
     }
 
     /// Keeps a buffer as read-only anonymous memory.
-    pub(crate) fn anonymous(buffer: MmapMut) -> Result<Self> {
-        let map =
-            buffer.make_read_only().map_err(|e| Error::io("protect", Path::new(ANONYMOUS), e))?;
-        Ok(Self { bytes: Bytes::Anonymous(map), on_disk: false })
+    pub(crate) fn anonymous(buffer: Buffer) -> Result<Self> {
+        let bytes = match buffer {
+            Buffer::Heap(bytes) => Bytes::Heap(bytes),
+            Buffer::Anonymous(map) => Bytes::Anonymous(
+                map.make_read_only().map_err(|e| Error::io("protect", Path::new(ANONYMOUS), e))?,
+            ),
+        };
+        Ok(Self { bytes, on_disk: false })
     }
 
     /// Whether there is a file that holds these bytes.
@@ -95,9 +100,43 @@ impl MappedBytes {
 /// Stands for a path in errors about memory that has none.
 pub(crate) const ANONYMOUS: &str = "(anonymous memory)";
 
-/// Zeroed writable memory of `len` bytes, at least one page.
-pub(crate) fn buffer(len: usize) -> Result<MmapMut> {
-    MmapMut::map_anon(len).map_err(|e| Error::io("allocate", Path::new(ANONYMOUS), e))
+/// Writable memory that a segment is laid out in.
+#[derive(Debug)]
+pub(crate) enum Buffer {
+    Anonymous(MmapMut),
+    Heap(Vec<u8>),
+}
+
+impl Buffer {
+    /// `len` bytes of zero.
+    pub(crate) fn zeroed(len: usize) -> Result<Self> {
+        if (len as u64) < SMALLEST_MAP {
+            return Ok(Buffer::Heap(vec![0; len]));
+        }
+        MmapMut::map_anon(len)
+            .map(Buffer::Anonymous)
+            .map_err(|e| Error::io("allocate", Path::new(ANONYMOUS), e))
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Buffer::Anonymous(map) => map,
+            Buffer::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Buffer::Anonymous(map) => map,
+            Buffer::Heap(bytes) => bytes,
+        }
+    }
 }
 
 impl Deref for MappedBytes {
@@ -115,6 +154,19 @@ impl Deref for MappedBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_memory_takes_no_pages_of_its_own() {
+        for (len, heap) in [(1, true), (SMALLEST_MAP - 1, true), (SMALLEST_MAP, false)] {
+            let mut buffer = Buffer::zeroed(len as usize).expect("memory");
+            assert!(buffer.iter().all(|&b| b == 0));
+            buffer.fill(7);
+            let bytes = MappedBytes::anonymous(buffer).expect("kept");
+            assert_eq!(matches!(bytes.bytes, Bytes::Heap(_)), heap);
+            assert!(!bytes.is_on_disk() && bytes.iter().all(|&b| b == 7));
+            assert_eq!(bytes.len() as u64, len);
+        }
+    }
 
     #[test]
     fn small_files_are_read_and_large_ones_mapped() {

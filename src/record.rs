@@ -3,6 +3,9 @@
 /// Sets up to this many ids are rewritten whole; larger ones get deltas on top.
 pub(crate) const SMALL_SET: usize = 64;
 
+/// Ids up to which a list is changed in place, id by id.
+const FEW: usize = 16;
+
 /// Ids in ascending order without duplicates, wherever they lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ids<'a> {
@@ -77,6 +80,28 @@ pub(crate) enum RecordRef<'a> {
     },
 }
 
+impl RecordRef<'_> {
+    /// Whether `id` is in the set, if this record alone tells.
+    pub(crate) fn verdict(&self, id: u32) -> Option<bool> {
+        match self {
+            RecordRef::Tombstone => Some(false),
+            RecordRef::Complete(ids) => Some(ids.contains(id)),
+            RecordRef::Delta { adds, .. } if adds.contains(id) => Some(true),
+            RecordRef::Delta { removes, .. } if removes.contains(id) => Some(false),
+            RecordRef::Delta { .. } => None,
+        }
+    }
+
+    /// The size of the set.
+    pub(crate) fn cardinality(&self) -> usize {
+        match self {
+            RecordRef::Tombstone => 0,
+            RecordRef::Complete(ids) => ids.len(),
+            RecordRef::Delta { len, .. } => *len as usize,
+        }
+    }
+}
+
 impl Record {
     /// An owned copy of a borrowed delta.
     pub(crate) fn delta(adds: Ids<'_>, removes: Ids<'_>, len: u32) -> Self {
@@ -146,6 +171,37 @@ impl Record {
         }
     }
 
+    /// Adds ids that the whole set does not hold, and removes ids that it holds; both ascending,
+    /// none in both.
+    pub(crate) fn edit(&mut self, puts: &[u32], deletes: &[u32]) {
+        // One by one costs a shift of the list each, all at once a copy of the list.
+        if puts.len() + deletes.len() <= FEW {
+            puts.iter().for_each(|&id| self.put(id));
+            deletes.iter().for_each(|&id| self.delete(id));
+            return;
+        }
+        *self = match std::mem::replace(self, Record::Tombstone) {
+            Record::Tombstone => Record::from_set(applied(&[], puts, deletes)),
+            Record::One(id) => Record::from_set(applied(&[id], puts, deletes)),
+            Record::Many(ids) => Record::from_set(applied(&ids, puts, deletes)),
+            Record::Delta(delta) => {
+                let Delta { adds, removes, len } = *delta;
+                // What was removed here before and comes back is no addition to what lies below,
+                // and the other way round.
+                let new_adds = applied(puts, &[], &removes);
+                let new_removes = applied(deletes, &[], &adds);
+                let len = len + puts.len() as u32 - deletes.len() as u32;
+                let adds = applied(&adds, &new_adds, deletes);
+                let removes = applied(&removes, &new_removes, puts);
+                if len == 0 {
+                    Record::Tombstone
+                } else {
+                    Record::Delta(Box::new(Delta { adds, removes, len }))
+                }
+            }
+        };
+    }
+
     /// Bytes allocated beside the record.
     pub(crate) fn allocated(&self) -> usize {
         let ids = |ids: &Vec<u32>| ids.capacity() * size_of::<u32>();
@@ -164,6 +220,29 @@ impl Record {
             Record::Delta(delta) => delta.adds.len() + delta.removes.len(),
         }
     }
+}
+
+/// (base - removes) + adds; all three ascending.
+pub(crate) fn apply(base: &[u32], adds: Ids<'_>, removes: Ids<'_>) -> Vec<u32> {
+    let mut out = Vec::with_capacity(base.len() + adds.len());
+    let mut adds = adds.iter().peekable();
+    let mut removes = removes.iter().peekable();
+    for &id in base {
+        while let Some(add) = adds.next_if(|&add| add < id) {
+            out.push(add);
+        }
+        while removes.next_if(|&gone| gone < id).is_some() {}
+        if adds.next_if_eq(&id).is_some() || removes.peek() != Some(&id) {
+            out.push(id);
+        }
+    }
+    out.extend(adds);
+    out
+}
+
+/// [`apply`] with plain lists.
+pub(crate) fn applied(base: &[u32], adds: &[u32], removes: &[u32]) -> Vec<u32> {
+    apply(base, Ids::Words(adds), Ids::Words(removes))
 }
 
 fn insert(ids: &mut Vec<u32>, id: u32) {
@@ -205,6 +284,36 @@ mod tests {
         large.delete(7);
         large.put(9);
         assert_eq!(large, delta(&[], &[], 100));
+    }
+
+    #[test]
+    fn many_changes_at_once_come_to_the_same_as_one_by_one() {
+        let below: Vec<u32> = (0..200).step_by(3).collect();
+        for n in [1_usize, FEW / 2, FEW, 100] {
+            let start = delta(&[1, 4, 7], &[0, 3, 9], below.len() as u32);
+            let puts: Vec<u32> =
+                [2, 3].into_iter().chain((1..).map(|i| 3 * i + 2).take(n)).collect();
+            let deletes: Vec<u32> =
+                std::iter::once(4).chain(below[8..].iter().copied().take(n)).collect();
+            let (mut at_once, mut singly) = (start.clone(), start);
+            at_once.edit(&puts, &deletes);
+            puts.iter().for_each(|&id| singly.put(id));
+            deletes.iter().for_each(|&id| singly.delete(id));
+            assert_eq!(at_once, singly, "{n}");
+
+            let mut whole = Record::from_set(below.clone());
+            let gone: Vec<u32> = below.iter().copied().take(n).collect();
+            whole.edit(&[1, 5, 1_000], &gone);
+            let mut left: Vec<u32> = below.iter().copied().skip(n).chain([1, 5, 1_000]).collect();
+            left.sort_unstable();
+            assert_eq!(whole, Record::from_set(left), "{n}");
+        }
+        let mut emptied = Record::from_set(below.clone());
+        emptied.edit(&[], &below);
+        assert_eq!(emptied, Record::Tombstone);
+        let mut emptied = delta(&[], &[], below.len() as u32);
+        emptied.edit(&[], &below);
+        assert_eq!(emptied, Record::Tombstone);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use crate::chain::IdSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::change::Op;
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::lane::Op;
 use crate::write::Attempt;
 
 /// What a key leads to.
@@ -30,6 +30,7 @@ impl Index {
             Target::Id(id) => return Err(Error::IdOutOfRange { id: id.into() }),
             Target::Term(term) => term,
         };
+        self.fingerprint(key)?;
         if op == Op::Put && !self.high_ids.allow_terms()? {
             return Ok(Attempt::Busy);
         }

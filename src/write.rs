@@ -1,13 +1,15 @@
 //! Changes: one pair, or a batch of them. The plain calls may wait for a flush, and do it
 //! themselves if nobody else does; their `try_` twins never wait for more than a moment.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::MAX_ID;
+use crate::change::{LanePlan, Op};
 use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::lane::{Applied, Gate, Op};
 
 /// One change of a batch: what to do with which pair of key and id.
 pub type Change<'k> = (Op, &'k [u8], u32);
@@ -50,6 +52,7 @@ impl Index {
     }
 
     fn change_or_wait(&self, key: &[u8], id: u32, op: Op) -> Result<bool> {
+        self.fingerprint(key)?;
         self.check_id(id, op)?;
         loop {
             match self.attempt(key, id, op, true)? {
@@ -74,6 +77,7 @@ impl Index {
     /// # Errors
     /// As [`Index::put`], without those of a flush.
     pub fn try_change(&self, key: &[u8], id: u32, op: Op) -> Result<Attempt<bool>> {
+        self.fingerprint(key)?;
         self.check_id(id, op)?;
         self.attempt(key, id, op, false)
     }
@@ -91,23 +95,25 @@ impl Index {
         if lane.is_stalled(self.limits) {
             return Ok(Attempt::Busy);
         }
-        let applied = lane.apply(&gate, fingerprint, id, op, self.limits)?;
-        self.note(applied);
-        Ok(Attempt::Done(applied.changed))
+        let Some(plan) = lane.plan(&gate, fingerprint, &[(id, op)])? else {
+            return Ok(Attempt::Done(false));
+        };
+        self.note(lane.make(&gate, plan, self.limits));
+        Ok(Attempt::Done(true))
     }
 
-    /// Applies a batch in order; the number of pairs that changed. The whole batch is checked
-    /// before anything is applied, and no other writer comes between its changes.
+    /// Makes the changes of a batch, later ones of a pair over earlier ones: all of them, or none
+    /// if there is an error. Nobody sees a part of them, and no other writer comes between. Gives
+    /// the number of pairs that are other than before.
     ///
     /// # Errors
-    /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked, and then the
-    /// changes before that one are made.
+    /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked.
     pub fn write(&self, batch: &[Change<'_>]) -> Result<usize> {
         loop {
             match self.attempt_batch(batch, true)? {
                 Attempt::Done(changed) => return Ok(changed),
                 Attempt::Busy => {
-                    for number in self.involved(batch)? {
+                    for number in Sorted::new(self, batch)?.lanes() {
                         self.relieve(number)?;
                     }
                 }
@@ -124,48 +130,93 @@ impl Index {
     }
 
     fn attempt_batch(&self, batch: &[Change<'_>], wait: bool) -> Result<Attempt<usize>> {
-        let involved = self.involved(batch)?;
+        let sorted = Sorted::new(self, batch)?;
         self.check_writable()?;
         // Ascending lanes, so that two batches cannot wait for each other.
-        let mut gates: Vec<(usize, Gate<'_>)> = Vec::with_capacity(involved.len());
-        for number in involved {
+        let mut plans = Vec::new();
+        for number in sorted.lanes() {
             let lane = self.lane_or_new(number);
             match lane.gate(wait) {
-                Some(gate) if !lane.is_stalled(self.limits) => gates.push((number, gate)),
+                Some(gate) if !lane.is_stalled(self.limits) => {
+                    plans.push(LanePlan::new(lane, gate));
+                }
                 _ => return Ok(Attempt::Busy),
             }
         }
         self.check_open()?;
         let mut changed = 0;
-        for &(op, key, id) in batch {
-            let fingerprint = self.hasher.fingerprint(key);
-            let number = self.slots.lane(fingerprint);
-            if let (Some(lane), Ok(at)) =
-                (self.lane(number), gates.binary_search_by_key(&number, |(n, _)| *n))
-            {
-                let applied = lane.apply(&gates[at].1, fingerprint, id, op, self.limits)?;
-                self.note(applied);
-                changed += usize::from(applied.changed);
+        for (plan, keys) in plans.iter_mut().zip(sorted.keys.chunk_by(|a, b| a.lane == b.lane)) {
+            for key in keys {
+                changed += plan.add(key.fingerprint, &sorted.wanted[key.wanted.clone()])?;
             }
         }
+        if sorted.wanted.len() > MOST_IN_PLACE {
+            plans.iter_mut().for_each(LanePlan::prepare);
+        }
+        // All at once: readers see the batch whole.
+        let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.state.write()).collect();
+        let mut froze = false;
+        for (plan, state) in plans.iter_mut().zip(&mut states) {
+            froze |= plan.make(state, self.limits);
+        }
+        drop(states);
+        self.note(froze);
         Ok(Attempt::Done(changed))
     }
 
-    /// The lanes of a batch, ascending; checks every key and id on the way.
-    fn involved(&self, batch: &[Change<'_>]) -> Result<Vec<usize>> {
-        let mut lanes = Vec::with_capacity(batch.len());
-        for &(op, key, id) in batch {
-            self.check_id(id, op)?;
-            lanes.push(self.slots.lane(self.fingerprint(key)?));
-        }
-        lanes.sort_unstable();
-        lanes.dedup();
-        Ok(lanes)
-    }
-
-    pub(crate) fn note(&self, applied: Applied) {
-        if applied.froze {
+    /// Remembers that an overlay was frozen: there is work.
+    pub(crate) fn note(&self, froze: bool) {
+        if froze {
             self.work_waits.store(true, Ordering::SeqCst);
         }
+    }
+}
+
+/// Changes that are made under the locks of all their lanes; readers wait for that. Those of larger
+/// batches are made in copies of the overlays, and only those exchanged under the locks.
+const MOST_IN_PLACE: usize = 512;
+
+/// A batch by lane and key.
+struct Sorted {
+    keys: Vec<SortedKey>,
+    /// Each key's ids, ascending, and what is to be done with them in the end.
+    wanted: Vec<(u32, Op)>,
+}
+
+struct SortedKey {
+    lane: usize,
+    fingerprint: Fingerprint,
+    wanted: Range<usize>,
+}
+
+impl Sorted {
+    /// Checks every key, then every id on the way.
+    fn new(index: &Index, batch: &[Change<'_>]) -> Result<Self> {
+        let mut changes = Vec::with_capacity(batch.len());
+        // Backwards, for the last change of a pair to come first: sorting leaves it there.
+        for &(op, key, id) in batch.iter().rev() {
+            let fingerprint = index.fingerprint(key)?;
+            changes.push((index.slots.lane(fingerprint), fingerprint, id, op));
+        }
+        for &(op, _, id) in batch {
+            index.check_id(id, op)?;
+        }
+        changes.sort_by_key(|&(lane, fingerprint, id, _)| (lane, fingerprint, id));
+        changes.dedup_by_key(|&mut (_, fingerprint, id, _)| (fingerprint, id));
+        let mut keys = Vec::new();
+        let mut start = 0;
+        for of_key in changes.chunk_by(|a, b| a.1 == b.1) {
+            let (lane, fingerprint, ..) = of_key[0];
+            let wanted = start..start + of_key.len();
+            start = wanted.end;
+            keys.push(SortedKey { lane, fingerprint, wanted });
+        }
+        let wanted = changes.iter().map(|&(_, _, id, op)| (id, op)).collect();
+        Ok(Self { keys, wanted })
+    }
+
+    /// The lanes of the batch, ascending.
+    fn lanes(&self) -> impl Iterator<Item = usize> {
+        self.keys.chunk_by(|a, b| a.lane == b.lane).map(|keys| keys[0].lane)
     }
 }

@@ -29,7 +29,7 @@ defmodule LsmEqualityIndex do
   something after a restart, so ones that hold pids, ports, references or functions are refused.
   """
 
-  alias LsmIndex.{Error, Key, Postgres}
+  alias LsmIndex.{Error, Key, Loader, Postgres}
 
   @enforce_keys [:type, :lsm]
   defstruct [:type, :lsm, :residual, :parser]
@@ -42,7 +42,7 @@ defmodule LsmEqualityIndex do
         }
 
   @typedoc "Decides whether the rest of a shape's clause holds for a record."
-  @type residual :: (and_where :: term, LsmIndex.Index.record(), shape :: term -> boolean)
+  @type residual :: (and_where :: term, LsmIndex.Index.row(), shape :: term -> boolean)
 
   @typedoc "Reads the text of a record."
   @type parser :: (text :: binary -> {:ok, value :: term} | :error)
@@ -72,6 +72,9 @@ defmodule LsmEqualityIndex do
   """
   @spec new(type :: term, keyword) :: t
   def new(type, options \\ []) do
+    if not Keyword.keyword?(options),
+      do: raise(ArgumentError, "options must be a keyword list, got: #{inspect(options)}")
+
     {path, options} = Keyword.pop(options, :path, :memory)
     {residual, options} = pop_function(options, :residual, 3)
     {parser, options} = pop_function(options, :parser, 1)
@@ -103,8 +106,9 @@ defmodule LsmEqualityIndex do
   """
   @spec load(t, Enumerable.t()) :: {:ok, non_neg_integer} | {:error, Error.t()}
   def load(%__MODULE__{} = index, shapes) do
-    pairs = Stream.map(shapes, fn {value, id} -> {key!(index, value), id!(id)} end)
-    LsmIndex.load(index.lsm, pairs)
+    with :ok <- Loader.check_enumerable(shapes) do
+      LsmIndex.load(index.lsm, Stream.map(shapes, &pair!(index, &1)))
+    end
   end
 
   @doc """
@@ -177,6 +181,11 @@ defmodule LsmEqualityIndex do
     end
   end
 
+  defp pair!(index, {value, id}), do: {key!(index, value), id!(id)}
+
+  defp pair!(_index, other),
+    do: raise(ArgumentError, "load takes {value, shape_id}, got: #{inspect(other)}")
+
   @max_plain_id 0x3FFF_FFFF
 
   defp id!(id) when id in 0..@max_plain_id, do: id
@@ -217,7 +226,8 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
     # A value without a key was never added.
     with {:ok, key} <- Key.encode(index.type, value),
          target = target(shape_id, and_where),
-         false when is_binary(target) <- delete(lsm, key, target) do
+         false when is_binary(target) <- delete(lsm, key, target),
+         false <- every?(term(shape_id, and_where), &one_form?/1) do
       # Equal terms can differ in their bytes, such as closures that two processes made.
       for stored <- targets(index, key), stored === term(shape_id, and_where) do
         delete(lsm, key, :erlang.term_to_binary(stored, @term_format))
@@ -324,16 +334,22 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   defp check_lasting!(%{path: :memory}, _term), do: :ok
 
   defp check_lasting!(%{path: path}, term) do
-    lasting?(term) ||
+    every?(term, &lasting?/1) ||
       raise ArgumentError,
             "the index at #{path} is stored, and #{inspect(term)} would mean nothing after a restart"
   end
 
-  defp lasting?(term) when is_binary(term) or is_atom(term) or is_number(term), do: true
-  defp lasting?([head | tail]), do: lasting?(head) and lasting?(tail)
-  defp lasting?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> lasting?()
-  defp lasting?(map) when is_map(map), do: map |> Map.to_list() |> lasting?()
-  defp lasting?(term), do: term == [] or is_bitstring(term)
+  # Whether it is true of all that a term is made of.
+  defp every?([head | tail], true?), do: every?(head, true?) and every?(tail, true?)
+  defp every?(tuple, true?) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> every?(true?)
+  defp every?(map, true?) when is_map(map), do: map |> Map.to_list() |> every?(true?)
+  defp every?(term, true?), do: true?.(term)
+
+  defp lasting?(term),
+    do: is_bitstring(term) or is_atom(term) or is_number(term) or term == []
+
+  # Before OTP 27, 0.0 and -0.0 are equal.
+  defp one_form?(term), do: lasting?(term) and not (is_float(term) and term == 0.0)
 
   defp wait(lsm, operation, fun), do: lsm |> Compactor.stalled(operation, fun) |> ok!()
 

@@ -42,8 +42,7 @@ defmodule LsmIndex do
   ## Errors
 
   Writes return `{:error, %LsmIndex.Error{}}`, reads raise it, for instance when the index is
-  closed. Nothing is changed by a write that fails; only a batch that meets a damaged segment,
-  `:corrupt`, may have made the changes before that.
+  closed. Nothing is changed by a write that fails.
 
   ## Owners
 
@@ -55,7 +54,8 @@ defmodule LsmIndex do
       LsmIndex.get(MyApp.Routes, "user:42")
 
   An index in memory that was opened by `open/2` has no owner and is freed with the last
-  reference to it.
+  reference to it. So is one with a path whose library processes were all killed (`:kill`) at once:
+  until nothing refers to it any more, its directory stays locked.
   """
 
   alias LsmIndex.{Compactor, Error, Loader, Names, Native, Options, Owner, Upkeep}
@@ -91,7 +91,7 @@ defmodule LsmIndex do
       iex> {error.reason, error.detail}
       {:invalid_option, %{option: :lanes, value: 8}}
   """
-  @spec open(Path.t() | :memory, keyword) :: {:ok, t} | {:error, Error.t()}
+  @spec open(String.t() | :memory, keyword) :: {:ok, t} | {:error, Error.t()}
   def open(path, options \\ []) do
     with {:ok, options} <- Options.validate(options),
          {:ok, location} <- Options.location(path),
@@ -195,7 +195,8 @@ defmodule LsmIndex do
     do: with({:ok, index} <- Names.fetch(name), do: delete(index, key, id))
 
   @doc """
-  Applies a list of changes in order, all of them or, if any is wrong, none.
+  Makes all changes of a list or, if any is wrong, none. Readers see all of them or none, too. Of
+  several changes of a pair the last one counts.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.write(index, [{:put, "a", 1}, {:put, "b", 2}, {:delete, "a", 1}])
@@ -206,19 +207,14 @@ defmodule LsmIndex do
   @spec write(index, [op]) :: :ok | {:error, Error.t()}
   def write(%LsmIndex{ref: ref} = index, ops) do
     case Native.write(ref, ops) do
-      :busy -> done(write_wait(index, ops))
+      :busy -> done(Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end))
+      :large -> done(Native.write_wait(ref, ops))
       changed -> done(changed)
     end
   end
 
   def write(name, ops) when is_atom(name),
     do: with({:ok, index} <- Names.fetch(name), do: write(index, ops))
-
-  # A short list was turned away because a lane is full, a long one because it takes long.
-  defp write_wait(%LsmIndex{ref: ref} = index, ops) when length(ops) <= 256,
-    do: Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end)
-
-  defp write_wait(%LsmIndex{ref: ref}, ops), do: Native.write_wait(ref, ops)
 
   defp done({:error, native}), do: {:error, Error.from_native(native)}
   defp done(_changed), do: :ok
@@ -391,7 +387,7 @@ defmodule LsmIndex do
       iex> match?({:error, %{reason: :not_found}}, LsmIndex.verify("no/such/place"))
       true
   """
-  @spec verify(Path.t()) :: {:ok, map} | {:error, Error.t()}
+  @spec verify(String.t()) :: {:ok, map} | {:error, Error.t()}
   def verify(path), do: Upkeep.verify(path)
 
   defp read({:error, native}), do: raise(Error.from_native(native))

@@ -222,6 +222,12 @@ defmodule LsmEqualityIndexTest do
       assert Index.all_shape_ids(index) == MapSet.new([7])
     end
 
+    test "zeros of either sign are the same term where the VM says so" do
+      index = Index.add_shape(LsmEqualityIndex.new(:int8), 1, {:at, 0.0}, nil)
+      Index.remove_shape(index, 1, {:at, -0.0}, nil)
+      assert Index.empty?(index) == ({:at, 0.0} === {:at, -0.0})
+    end
+
     test "is taken back by an equal term whose bytes are others" do
       over = fn than -> fn x -> x > than end end
       others = Task.await(Task.async(fn -> over.(5) end))
@@ -276,6 +282,12 @@ defmodule LsmEqualityIndexTest do
 
       assert_raise ArgumentError, ~r/^option :parser must be a function of 1 arguments/, fn ->
         LsmEqualityIndex.new(:int8, parser: fn _, _ -> :error end)
+      end
+
+      for options <- [:x, [:residual], %{path: "routes"}] do
+        assert_raise ArgumentError, ~r/^options must be a keyword list, got: /, fn ->
+          LsmEqualityIndex.new(:int8, options)
+        end
       end
 
       assert_raise Error, ~r/num_lanes/, fn -> LsmEqualityIndex.new(:int8, num_lanes: 0) end
@@ -377,32 +389,5 @@ defmodule LsmEqualityIndexTest do
   test "inspects shortly" do
     assert inspect(LsmEqualityIndex.new(:int8, num_lanes: 8)) ==
              "#LsmEqualityIndex<:int8, #LsmIndex<:memory, lanes: 8>>"
-  end
-
-  describe "load" do
-    test "adds what add_shape would have added" do
-      index = Index.add_shape(LsmEqualityIndex.new(:uuid), <<1::128>>, "before", nil)
-      pairs = for n <- 1..5_000, do: {<<rem(n, 1_000)::128>>, n}
-      assert LsmEqualityIndex.load(index, pairs) == {:ok, 5_000}
-
-      one = "00000000-0000-0000-0000-000000000001"
-      assert affected(index, one) == MapSet.new(["before", 1, 1_001, 2_001, 3_001, 4_001])
-      assert Index.all_shape_ids(index) == MapSet.new(["before" | Enum.to_list(1..5_000)])
-
-      Index.remove_shape(index, <<1::128>>, 2_001, nil)
-      assert affected(index, one) == MapSet.new(["before", 1, 1_001, 3_001, 4_001])
-    end
-
-    test "refuses other ids and values, and adds nothing then" do
-      index = LsmEqualityIndex.new(:int8)
-
-      for {pair, named} <- [{{1, "a"}, "\"a\""}, {{1, 2 ** 30}, "1073741824"}, {{nil, 1}, "nil"}] do
-        assert_raise ArgumentError, ~r/#{named}/, fn ->
-          LsmEqualityIndex.load(index, [{1, 1}, pair])
-        end
-
-        assert Index.empty?(index)
-      end
-    end
   end
 end

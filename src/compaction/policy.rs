@@ -14,11 +14,11 @@ pub(crate) const BOTTOM: u8 = 2;
 const MAX_LEVEL_0: usize = 2;
 const SIZE_RATIO: usize = 10;
 
-/// Level and number of keys of one segment.
+/// Level and weight (keys and listed ids) of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) level: u8,
-    pub(crate) keys: usize,
+    pub(crate) weight: usize,
 }
 
 /// Merge the `newest` newest segments (and the frozen overlay, if one is being flushed) into
@@ -29,8 +29,8 @@ pub(crate) struct Merge {
     pub(crate) level: u8,
 }
 
-/// What flushing `keys` keys does. `segments` are newest first.
-pub(crate) fn on_flush(segments: &[Shape], keys: usize) -> Merge {
+/// What the flush of an overlay of some weight does. `segments` are newest first.
+pub(crate) fn on_flush(segments: &[Shape], weight: usize) -> Merge {
     if segments.is_empty() {
         return Merge { newest: 0, level: BOTTOM };
     }
@@ -39,9 +39,9 @@ pub(crate) fn on_flush(segments: &[Shape], keys: usize) -> Merge {
         return Merge { newest: 0, level: LEVEL_0 };
     }
     let upper = segments.iter().take_while(|s| s.level < BOTTOM).count();
-    let upper_keys: usize = segments[..upper].iter().map(|s| s.keys).sum();
-    let bottom_keys = segments[upper..].iter().map(|s| s.keys).sum::<usize>();
-    if (keys + upper_keys) * SIZE_RATIO >= bottom_keys {
+    let upper_weight: usize = segments[..upper].iter().map(|s| s.weight).sum();
+    let bottom_weight = segments[upper..].iter().map(|s| s.weight).sum::<usize>();
+    if (weight + upper_weight) * SIZE_RATIO >= bottom_weight {
         Merge { newest: segments.len(), level: BOTTOM }
     } else {
         Merge { newest: upper, level: LEVEL_1 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn segments(spec: &[(u8, usize)]) -> Vec<Shape> {
-        spec.iter().map(|&(level, keys)| Shape { level, keys }).collect()
+        spec.iter().map(|&(level, weight)| Shape { level, weight }).collect()
     }
 
     #[test]
@@ -80,13 +80,13 @@ mod tests {
     fn never_more_than_four_segments_and_little_write_amplification() {
         let (mut lane, mut written, mut flushed) = (segments(&[(2, 100_000)]), 0_usize, 0_usize);
         for _ in 0..10_000 {
-            let keys = (lane.iter().map(|s| s.keys).sum::<usize>() / 20).clamp(512, 10_000);
+            let keys = (lane.iter().map(|s| s.weight).sum::<usize>() / 20).clamp(512, 10_000);
             let merge = on_flush(&lane, keys);
-            let merged: usize = lane.drain(..merge.newest).map(|s| s.keys).sum();
+            let merged: usize = lane.drain(..merge.newest).map(|s| s.weight).sum();
             let out = keys + merged;
             // Steady state: as many keys leave the lane as come in.
             let kept = if merge.level == BOTTOM { 100_000 } else { out };
-            lane.insert(0, Shape { level: merge.level, keys: kept });
+            lane.insert(0, Shape { level: merge.level, weight: kept });
             (written, flushed) = (written + kept, flushed + keys);
             assert!(lane.len() <= 4);
             assert!(lane.windows(2).all(|w| w[0].level <= w[1].level));

@@ -77,7 +77,7 @@ impl Lane {
         let Some(frozen) = frozen else {
             return Ok(false);
         };
-        let plan = policy::on_flush(&version.shapes(), frozen.overlay.len());
+        let plan = policy::on_flush(&version.shapes(), frozen.overlay.weight());
         self.rewrite(keeper, Some(frozen), &version, plan, upkeep)?;
         Ok(true)
     }
@@ -86,7 +86,7 @@ impl Lane {
         if let Some(_gate) = self.gate(true) {
             let mut state = self.state.write();
             if state.frozen.is_none() {
-                Self::freeze(&mut state);
+                state.freeze();
             }
         }
     }
@@ -171,10 +171,10 @@ impl Lane {
         Ok(version.segments.iter().any(|s| s.contains(key)))
     }
 
-    /// Merges as a flush of `keys` keys would, so that one more segment fits.
-    fn make_room(&self, keeper: &mut Keeper, keys: usize, upkeep: &Upkeep<'_>) -> Result<()> {
+    /// Merges as a flush of that weight would, so that one more segment fits.
+    fn make_room(&self, keeper: &mut Keeper, weight: usize, upkeep: &Upkeep<'_>) -> Result<()> {
         let (_, version) = self.below_active();
-        let plan = policy::on_flush(&version.shapes(), keys);
+        let plan = policy::on_flush(&version.shapes(), weight);
         if plan.newest == 0 {
             return Ok(());
         }
@@ -271,8 +271,8 @@ impl Lane {
 
 impl Version {
     fn shapes(&self) -> Vec<Shape> {
-        let keys = self.segments.iter().map(|s| s.keys());
-        self.levels.iter().zip(keys).map(|(&level, keys)| Shape { level, keys }).collect()
+        let weights = self.segments.iter().map(|s| s.weight());
+        self.levels.iter().zip(weights).map(|(&level, weight)| Shape { level, weight }).collect()
     }
 
     /// After a failure, removes the newest segment's file unless the manifest names it: on a full

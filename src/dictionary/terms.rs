@@ -92,12 +92,13 @@ impl Terms {
 
     /// Stores a new term at a free place, or at the end if that is below `limit`.
     pub(super) fn insert(&mut self, hash: u32, term: &[u8], limit: u32) -> Result<u32> {
-        let place = match self.free.pop() {
-            Some(place) => place,
+        let place = match self.free.last() {
+            Some(place) => *place,
             None if self.entries.len() < limit as usize => self.entries.len() as u32,
             None => return Err(Error::IdsExhausted),
         };
         self.insert_at(hash, place, term)?;
+        self.free.pop();
         Ok(place)
     }
 

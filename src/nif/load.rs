@@ -24,7 +24,7 @@ fn load_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
 
 /// Takes a list of `{key, id}`; a fault leaves the whole chunk out. When much is held in memory,
 /// writes a lane out as well.
-#[rustler::nif(schedule = "DirtyCpu")]
+#[rustler::nif(schedule = "DirtyIo")]
 fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Term<'a> {
     let pairs = match decode(pairs) {
         Ok(pairs) => pairs,

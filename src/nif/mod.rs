@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | normal | `get get_many member count put delete write route_*` | microseconds: memory only, never waiting; what would take longer answers `:busy` or `:large` |
 //! | normal | `new_memory stats memory set_compactor load_begin` | a walk over the lanes at most |
-//! | dirty CPU | `get_dirty get_many_dirty ids load_add route_get_dirty list_begin list_next` | long answers, long lists |
-//! | dirty I/O | `open close flush_lane compact_lane work_step sync verify load_step *_wait` | files, and waiting for them |
+//! | dirty CPU | `get_dirty get_many_dirty ids route_get_dirty list_begin list_next` | long answers, long lists |
+//! | dirty I/O | `open close flush_lane compact_lane work_step sync verify load_add load_step *_wait` | files, and waiting for them |
 
 mod error;
 mod load;

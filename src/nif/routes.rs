@@ -5,7 +5,7 @@ use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
 use super::writes::with_wakeup;
 use super::{IndexResource, answer, large, term};
-use crate::lane::Op;
+use crate::change::Op;
 use crate::routes::{Listing, Most, Target};
 use crate::write::Attempt;
 

@@ -3,8 +3,8 @@
 use rustler::{Encoder as _, Env, Term};
 
 use super::reads::MOST_KEY_BYTES;
-use super::{IndexResource, answer, busy, term};
-use crate::lane::Op;
+use super::{IndexResource, answer, busy, large, term};
+use crate::change::Op;
 use crate::write::Attempt;
 
 /// Changes that a normal scheduler may apply in one call.
@@ -62,11 +62,11 @@ fn change_or_wait<'a>(
 fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
     let batch = match term::batch(batch, MOST_CHANGES) {
         Ok(Some(batch)) => batch,
-        Ok(None) => return busy().encode(env),
+        Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
     if batch.iter().map(|(_, key, _)| key.len()).sum::<usize>() > MOST_KEY_BYTES {
-        return busy().encode(env);
+        return large().encode(env);
     }
     with_wakeup(env, reference, |index| index.try_write(&batch))
 }

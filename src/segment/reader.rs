@@ -75,6 +75,11 @@ impl Segment {
         self.header.mph.keys as usize
     }
 
+    /// Keys and the words of their lists, as an overlay's weight.
+    pub(crate) fn weight(&self) -> usize {
+        self.keys() + self.header.postings_words as usize
+    }
+
     pub(crate) fn byte_len(&self) -> usize {
         self.bytes.len()
     }

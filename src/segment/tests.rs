@@ -7,7 +7,7 @@ use super::*;
 use crate::config::Verify;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::mmap::{self, MappedBytes};
+use crate::mmap::{Buffer, MappedBytes};
 use crate::record::{Delta, Record, RecordRef};
 
 const LANE: u32 = 5;
@@ -53,7 +53,7 @@ fn bytes_of(records: &[(Fingerprint, Record)]) -> Vec<u8> {
 }
 
 fn in_memory(bytes: &[u8]) -> Result<Segment> {
-    let mut buffer = mmap::buffer(bytes.len())?;
+    let mut buffer = Buffer::zeroed(bytes.len())?;
     buffer.copy_from_slice(bytes);
     Segment::new(MappedBytes::anonymous(buffer)?, None)
 }

@@ -1,12 +1,10 @@
 //! Collects a segment's records and lays them out.
 
-use memmap2::MmapMut;
-
 use super::format::{HEADER_LEN, Header, Layout, Section};
 use super::mph::BuiltMph;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::mmap;
+use crate::mmap::Buffer;
 use crate::record::Record;
 use crate::word::Word;
 
@@ -93,12 +91,12 @@ impl SegmentWriter {
     }
 
     /// Lays the segment out in anonymous memory, complete with checksums.
-    pub(crate) fn finish(self, lane: u32, number: u64) -> Result<MmapMut> {
+    pub(crate) fn finish(self, lane: u32, number: u64) -> Result<Buffer> {
         let built = BuiltMph::build(&self.fingerprints)?;
         let params = *built.mph.params();
         let postings_words = self.postings.len() as u64;
         let layout = Layout::new(&params, postings_words);
-        let mut file = mmap::buffer(layout.file_len() as usize)?;
+        let mut file = Buffer::zeroed(layout.file_len() as usize)?;
 
         file[layout.range(Section::Pilots)].copy_from_slice(&built.pilots);
         file[layout.range(Section::Remap)].copy_from_slice(&built.remap);
@@ -139,7 +137,7 @@ fn encode_entry(entry_bits: u32, word: Word) -> [u8; 8] {
 
 /// Writes one item of `N` bytes per key to its position in the section.
 fn fill<const N: usize>(
-    file: &mut MmapMut,
+    file: &mut [u8],
     layout: &Layout,
     section: Section,
     positions: &[u32],

@@ -25,8 +25,10 @@ defmodule LsmIndex.Loader do
          do: finish(loader)
   end
 
-  defp check_enumerable(pairs) do
-    if Enumerable.impl_for(pairs) do
+  @doc "Whether it can be loaded at all, as far as that can be told beforehand."
+  @spec check_enumerable(term) :: :ok | {:error, Error.t()}
+  def check_enumerable(pairs) do
+    if Enumerable.impl_for(pairs) && (not is_function(pairs) or is_function(pairs, 2)) do
       :ok
     else
       message = "load expects an enumerable of {key, id}, got: #{inspect(pairs)}"

@@ -57,7 +57,7 @@ defmodule LsmIndex.Native do
   @spec delete_wait(ref, key, id) :: boolean | error
   def delete_wait(_ref, _key, _id), do: not_loaded()
 
-  @spec write(ref, [op]) :: non_neg_integer | :busy | error
+  @spec write(ref, [op]) :: non_neg_integer | :busy | :large | error
   def write(_ref, _ops), do: not_loaded()
 
   @spec write_wait(ref, [op]) :: non_neg_integer | error

@@ -44,7 +44,8 @@ defmodule LsmIndex.Options do
   def location(:memory), do: {:ok, :memory}
 
   def location(path) do
-    if is_binary(path) and path != "" and not String.contains?(path, <<0>>) do
+    if is_binary(path) and path != "" and String.valid?(path) and
+         not String.contains?(path, <<0>>) do
       {:ok, Path.expand(path)}
     else
       message = "a path must be a non-empty string without null bytes, or :memory"

@@ -16,8 +16,10 @@ defmodule LsmIndex.Telemetry do
 
   `path` is `:memory` for an index without one; those are neither announced when they are opened
   nor when they are closed. `result` is `:ok` or `{:error, error}`. A stall is a write that
-  had to wait for compaction; `duration` is how long, `operation` one of `:put`, `:delete`,
-  `:write`, `:add_shape` and `:remove_shape`.
+  could not be made at once, nearly always because its lane waited for a flush; else because another
+  writer had the lane for longer than a moment, or the first shape of a stored index had to find out
+  what ids there are. `duration` is how long it took, `operation` one of `:put`, `:delete`, `:write`,
+  `:add_shape` and `:remove_shape`.
   """
 
   @doc false

@@ -100,7 +100,7 @@ defmodule LsmIndex.OptionsTest do
     end
 
     test "refuses what is no path" do
-      for path <- ["", <<"a", 0, "b">>, nil, :disk, ~c"path", 5] do
+      for path <- ["", <<"a", 0, "b">>, <<255>>, nil, :disk, ~c"path", 5] do
         assert {:error, %Error{reason: :invalid_argument} = error} = Options.location(path)
         assert error.message =~ inspect(path)
         assert {:error, %Error{reason: :invalid_argument}} = LsmIndex.open(path)

@@ -1,0 +1,248 @@
+//! Changes of a lane: first it is found out what they come to, then they are made.
+//!
+//! Planning reads what the layers say and changes nothing, so that damage met on the way stops a
+//! batch before its first change. Making takes the lane's lock for a moment. The gate, held over
+//! both, keeps other writers away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::chain::Chain;
+use crate::config::{Limits, Verify};
+use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
+use crate::lane::{Gate, Lane, State};
+use crate::overlay::Overlay;
+use crate::record::Record;
+
+/// A put or a delete of one pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Adds the id to the key's set.
+    Put,
+    /// Removes it.
+    Delete,
+}
+
+/// The ids by which a key's set will differ: `puts` it lacks, `deletes` it holds.
+#[derive(Debug)]
+enum Edit {
+    None,
+    /// Nearly always, and so without an allocation.
+    One(u32, Op),
+    Several {
+        puts: Vec<u32>,
+        deletes: Vec<u32>,
+    },
+}
+
+/// What has to be done to the active overlay for the changes of one key.
+#[derive(Debug)]
+pub(crate) struct KeyPlan {
+    fingerprint: Fingerprint,
+    edit: Edit,
+    /// The record to start from, if the active overlay has none.
+    start: Record,
+    /// Live keys gained: one, none, or minus one.
+    growth: i64,
+    /// A layer below the active overlay has a record of the key.
+    known_below: bool,
+}
+
+/// The changes of one lane that a batch makes.
+#[derive(Debug)]
+pub(crate) struct LanePlan<'i> {
+    pub(crate) lane: &'i Lane,
+    _gate: Gate<'i>,
+    keys: Vec<KeyPlan>,
+    /// The active overlay with the changes made, if that was done beforehand; afterwards the one
+    /// it replaced.
+    overlay: Option<Overlay>,
+}
+
+impl Edit {
+    /// Takes in what is wanted of an id, if the set is not that way already.
+    fn want(&mut self, id: u32, op: Op, contains: bool) {
+        if contains != (op == Op::Put) {
+            self.push(id, op);
+        }
+    }
+
+    fn push(&mut self, id: u32, op: Op) {
+        match self {
+            Edit::None => *self = Edit::One(id, op),
+            Edit::One(first, first_op) => {
+                let (first, first_op) = (*first, *first_op);
+                *self = Edit::Several { puts: Vec::new(), deletes: Vec::new() };
+                self.push(first, first_op);
+                self.push(id, op);
+            }
+            Edit::Several { puts, deletes } => match op {
+                Op::Put => puts.push(id),
+                Op::Delete => deletes.push(id),
+            },
+        }
+    }
+
+    /// How many ids are put and deleted.
+    fn counts(&self) -> (usize, usize) {
+        match self {
+            Edit::None => (0, 0),
+            Edit::One(_, Op::Put) => (1, 0),
+            Edit::One(_, Op::Delete) => (0, 1),
+            Edit::Several { puts, deletes } => (puts.len(), deletes.len()),
+        }
+    }
+
+    fn sort(&mut self) {
+        if let Edit::Several { puts, deletes } = self {
+            puts.sort_unstable();
+            deletes.sort_unstable();
+        }
+    }
+}
+
+impl KeyPlan {
+    /// Pairs that will be other than they are.
+    pub(crate) fn changes(&self) -> usize {
+        let (puts, deletes) = self.edit.counts();
+        puts + deletes
+    }
+
+    fn make(self, overlay: &mut Overlay) {
+        let Self { fingerprint, edit, start, known_below, .. } = self;
+        overlay.update(
+            fingerprint,
+            || start,
+            |record| {
+                match edit {
+                    Edit::None => {}
+                    Edit::One(id, Op::Put) => record.put(id),
+                    Edit::One(id, Op::Delete) => record.delete(id),
+                    Edit::Several { puts, deletes } => record.edit(&puts, &deletes),
+                }
+                // A key that lived in this overlay only needs no tombstone.
+                known_below || *record != Record::Tombstone
+            },
+        );
+    }
+}
+
+impl Lane {
+    /// Finds out what the changes of one key come to; `None` if the set is as they want it
+    /// already. `wanted` has each id once, ascending.
+    pub(crate) fn plan(
+        &self,
+        _gate: &Gate<'_>,
+        fingerprint: Fingerprint,
+        wanted: &[(u32, Op)],
+    ) -> Result<Option<KeyPlan>> {
+        let mut edit = Edit::None;
+        // Ids that the active overlay's record leaves open.
+        let mut open = Vec::new();
+        let (active, frozen, version) = {
+            let state = self.state.read();
+            if state.closed {
+                return Err(Error::Closed);
+            }
+            let active = state.active.get(fingerprint).map(|record| {
+                for &(id, op) in wanted {
+                    match record.verdict(id) {
+                        Some(contains) => edit.want(id, op, contains),
+                        None => open.push((id, op)),
+                    }
+                }
+                record.cardinality()
+            });
+            (active, state.frozen.clone(), Arc::clone(&state.version))
+        };
+        if let Some(cardinality) = active
+            && open.is_empty()
+        {
+            let (puts, deletes) = edit.counts();
+            if puts + deletes == 0 {
+                return Ok(None);
+            }
+            if cardinality + puts > deletes {
+                edit.sort();
+                let growth = i64::from(cardinality == 0);
+                let start = Record::Tombstone;
+                return Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below: true }));
+            }
+        }
+        // What lies below the active overlay decides.
+        let mut below = Chain::default();
+        let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
+        if !in_frozen.is_some_and(|record| below.push(record)) {
+            version.ask(fingerprint, Verify::Full, &mut below)?;
+        }
+        let undecided = if active.is_some() { &open } else { wanted };
+        for &(id, op) in undecided {
+            edit.want(id, op, below.contains(id));
+        }
+        edit.sort();
+        let (puts, deletes) = edit.counts();
+        if puts + deletes == 0 {
+            return Ok(None);
+        }
+        let before = active.unwrap_or_else(|| below.cardinality());
+        let growth = i64::from(before + puts > deletes) - i64::from(before > 0);
+        let start = if active.is_some() { Record::Tombstone } else { below.to_change() };
+        let known_below = !below.is_empty();
+        Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below }))
+    }
+
+    /// Makes the changes of one key. True if that filled the overlay, and there is work for the
+    /// compactor.
+    pub(crate) fn make(&self, _gate: &Gate<'_>, plan: KeyPlan, limits: Limits) -> bool {
+        let growth = plan.growth;
+        let mut state = self.state.write();
+        plan.make(&mut state.active);
+        self.grow(&mut state, growth);
+        state.freeze_if_full(limits)
+    }
+
+    fn grow(&self, state: &mut State, growth: i64) {
+        state.growth += growth;
+        if growth != 0 {
+            // Two's complement: adding a negative number wraps to what is meant.
+            self.live.fetch_add(growth as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<'i> LanePlan<'i> {
+    pub(crate) fn new(lane: &'i Lane, gate: Gate<'i>) -> Self {
+        Self { lane, _gate: gate, keys: Vec::new(), overlay: None }
+    }
+
+    /// Plans the changes of one key; the number of pairs that will be other than they are.
+    pub(crate) fn add(&mut self, fingerprint: Fingerprint, wanted: &[(u32, Op)]) -> Result<usize> {
+        let plan = self.lane.plan(&self._gate, fingerprint, wanted)?;
+        let changes = plan.as_ref().map_or(0, KeyPlan::changes);
+        self.keys.extend(plan);
+        Ok(changes)
+    }
+
+    /// Makes the changes in a copy of the overlay, for readers not to wait for them.
+    pub(crate) fn prepare(&mut self) {
+        let mut overlay = self.lane.state.read().active.clone();
+        for plan in &mut self.keys {
+            let made = KeyPlan { edit: Edit::None, start: Record::Tombstone, ..*plan };
+            std::mem::replace(plan, made).make(&mut overlay);
+        }
+        self.overlay = Some(overlay);
+    }
+
+    /// Makes the changes under the lane's lock, which the caller holds. True if that filled the
+    /// overlay.
+    pub(crate) fn make(&mut self, state: &mut State, limits: Limits) -> bool {
+        let growth = self.keys.iter().map(|plan| plan.growth).sum();
+        match &mut self.overlay {
+            Some(overlay) => std::mem::swap(&mut state.active, overlay),
+            None => self.keys.drain(..).for_each(|plan| plan.make(&mut state.active)),
+        }
+        self.lane.grow(state, growth);
+        state.freeze_if_full(limits)
+    }
+}
