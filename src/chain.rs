@@ -108,6 +108,16 @@ impl<'a> Chain<'a> {
         self.newest_first().map(listed).sum()
     }
 
+    /// Whether that is more than `most`.
+    #[inline]
+    pub(crate) fn exceeds(&self, most: usize) -> bool {
+        match self.newest {
+            None | Some(RecordRef::Tombstone) => false,
+            Some(RecordRef::Complete(Ids::One(_))) => most == 0,
+            _ => self.work() > most,
+        }
+    }
+
     pub(crate) fn contains(&self, id: u32) -> bool {
         self.newest_first().find_map(|record| record.verdict(id)).unwrap_or(false)
     }

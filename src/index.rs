@@ -145,10 +145,14 @@ impl Index {
 
     /// Refuses keys that are too long.
     #[inline]
+    pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+        if key.len() > MAX_KEY_LEN { Err(Error::KeyTooLong { len: key.len() }) } else { Ok(()) }
+    }
+
+    /// Of a key that is not too long.
+    #[inline]
     pub(crate) fn fingerprint(&self, key: &[u8]) -> Result<Fingerprint> {
-        if key.len() > MAX_KEY_LEN {
-            return Err(Error::KeyTooLong { len: key.len() });
-        }
+        Self::check_key(key)?;
         Ok(self.hasher.fingerprint(key))
     }
 

@@ -145,17 +145,17 @@ impl Lane {
             let mut chain = Chain::default();
             for overlay in state.overlays() {
                 if overlay.get(fingerprint).is_some_and(|record| chain.push(record)) {
-                    return Ok((chain.work() <= most).then(|| f(&chain)));
+                    return Ok((!chain.exceeds(most)).then(|| f(&chain)));
                 }
             }
-            if chain.work() > most {
+            if chain.exceeds(most) {
                 return Ok(None);
             }
             (chain.to_owned_deltas(), Arc::clone(&state.version))
         };
         let mut chain = Chain::of(&deltas);
         version.ask(fingerprint, verify, &mut chain)?;
-        Ok((chain.work() <= most).then(|| f(&chain)))
+        Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
     /// Whether the pair is in the lane: asks the layers for this one id, and copies nothing.

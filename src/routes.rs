@@ -30,7 +30,7 @@ impl Index {
             Target::Id(id) => return Err(Error::IdOutOfRange { id: id.into() }),
             Target::Term(term) => term,
         };
-        self.fingerprint(key)?;
+        Self::check_key(key)?;
         if op == Op::Put && !self.high_ids.allow_terms()? {
             return Ok(Attempt::Busy);
         }

@@ -52,7 +52,7 @@ impl Index {
     }
 
     fn change_or_wait(&self, key: &[u8], id: u32, op: Op) -> Result<bool> {
-        self.fingerprint(key)?;
+        Self::check_key(key)?;
         self.check_id(id, op)?;
         loop {
             match self.attempt(key, id, op, true)? {
@@ -77,7 +77,7 @@ impl Index {
     /// # Errors
     /// As [`Index::put`], without those of a flush.
     pub fn try_change(&self, key: &[u8], id: u32, op: Op) -> Result<Attempt<bool>> {
-        self.fingerprint(key)?;
+        Self::check_key(key)?;
         self.check_id(id, op)?;
         self.attempt(key, id, op, false)
     }

@@ -63,6 +63,10 @@ defmodule LsmIndex do
   @enforce_keys [:ref, :path, :num_lanes, :owner]
   defstruct @enforce_keys
 
+  # What a normal scheduler may be given in one call; the NIF holds to the same.
+  @most_keys 1024
+  @most_changes 256
+
   @typedoc "An opened index. Its fields are the library's own business."
   @type t :: %__MODULE__{
           ref: reference,
@@ -206,7 +210,8 @@ defmodule LsmIndex do
   """
   @spec write(index, [op]) :: :ok | {:error, Error.t()}
   def write(%LsmIndex{ref: ref} = index, ops) do
-    case Native.write(ref, ops) do
+    case longer?(ops, @most_changes) || Native.write(ref, ops) do
+      true -> done(Native.write_wait(ref, ops))
       :busy -> done(Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end))
       :large -> done(Native.write_wait(ref, ops))
       changed -> done(changed)
@@ -267,8 +272,8 @@ defmodule LsmIndex do
   """
   @spec get_many(index, [key]) :: [[id]]
   def get_many(%LsmIndex{ref: ref}, keys) do
-    case Native.get_many(ref, keys) do
-      :large -> read(Native.get_many_dirty(ref, keys))
+    case longer?(keys, @most_keys) || Native.get_many(ref, keys) do
+      long when long in [true, :large] -> read(Native.get_many_dirty(ref, keys))
       answer -> read(answer)
     end
   end
@@ -389,6 +394,10 @@ defmodule LsmIndex do
   """
   @spec verify(String.t()) :: {:ok, map} | {:error, Error.t()}
   def verify(path), do: Upkeep.verify(path)
+
+  # Counts no further than it has to: to walk a list of millions takes a scheduler milliseconds.
+  defp longer?([_ | rest], most) when most > 0, do: longer?(rest, most - 1)
+  defp longer?(rest, _most), do: is_list(rest) and rest != []
 
   defp read({:error, native}), do: raise(Error.from_native(native))
   defp read(answer), do: answer
