@@ -125,7 +125,7 @@ fn batches_do_not_wait_for_each_other() {
 #[test]
 fn readers_see_batches_whole() {
     // The larger batch is made in copies of the overlays.
-    for keys in [20, 600] {
+    for keys in [20, 2_500] {
         not_stuck(move || {
             let index = Index::in_memory(&config(8, 100)).expect("in memory");
             let all: Vec<[u8; 8]> = (0..keys).map(key).collect();
@@ -156,12 +156,39 @@ fn readers_see_batches_whole() {
                 }
                 scope.spawn(|| maintain(&index, &stop));
                 let _stop = StopOnDrop(&stop);
-                for id in 1..20_000 / keys as u32 {
+                for id in 1..50_000 / keys as u32 {
                     assert_eq!(step(id), 2 * keys);
                 }
             });
         });
     }
+}
+
+/// Answers are handed over without a lock of any lane: who gets them may look up and change more.
+#[test]
+fn an_answer_may_ask_for_more() {
+    not_stuck(|| {
+        let index = Index::in_memory(&config(2, 10)).expect("in memory");
+        let keys: Vec<[u8; 8]> = (0..20).map(key).collect();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let batch: Vec<_> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    index.write(&batch).expect("write");
+                    while index.work().expect("work") {}
+                }
+            });
+            let _stop = StopOnDrop(&stop);
+            for id in 0..1_000 {
+                let more = |place: usize, _ids| {
+                    index.get(&keys[19 - place]).expect("get");
+                    index.put(&keys[place], 2 + id % 200).expect("put");
+                };
+                index.get_many(&keys, more).expect("get_many");
+            }
+        });
+    });
 }
 
 /// Each batch makes its writer's id the only one of all keys.

@@ -171,6 +171,26 @@ fn a_batch_that_meets_damage_changes_nothing() {
     assert_eq!(index.stats().expect("stats").total_overlay_entries, 0);
 }
 
+/// Nor are lists checked; ids beyond the largest there is, taken over by a change, do no harm.
+#[test]
+fn an_id_out_of_range_in_a_segment_is_no_offset() {
+    let dir = temporary();
+    let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
+    index.write(&[(Op::Put, b"a", 5), (Op::Put, b"a", 6)]).expect("write");
+    index.close().expect("close");
+    let segment = dir.path().join(LANE).join("00000000000000000001.seg");
+    let mut bytes = fs::read(&segment).expect("read");
+    let list = [2_u32, 5, 6].map(u32::to_le_bytes).concat();
+    let at = bytes.windows(12).position(|window| window == list).expect("the list");
+    bytes[at + 11] = 0x80;
+    fs::write(&segment, bytes).expect("write");
+    expect_corrupt(&verify(dir.path()).expect_err("damaged"), &segment, "Postings");
+
+    let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
+    assert!(index.delete(b"a", 5).expect("delete"));
+    assert_eq!(index.get(b"a").expect("get").as_slice(), [6]);
+}
+
 #[test]
 fn an_old_manifest_with_its_segments_gone_is_found() {
     let dir = temporary();

@@ -34,11 +34,17 @@ struct Answers<F> {
 }
 
 impl<F: FnMut(usize, IdSet)> Answers<F> {
+    /// The ids, if they are within the bound.
+    #[inline]
+    fn admit(&mut self, chain: &Chain<'_>) -> Option<IdSet> {
+        self.left = self.left.and_then(|left| left.checked_sub(chain.work()));
+        self.left.map(|_| chain.id_set())
+    }
+
     #[inline]
     fn take(&mut self, place: usize, chain: &Chain<'_>) {
-        self.left = self.left.and_then(|left| left.checked_sub(chain.work()));
-        if self.left.is_some() {
-            (self.found)(place, chain.id_set());
+        if let Some(ids) = self.admit(chain) {
+            (self.found)(place, ids);
         }
     }
 }
@@ -111,7 +117,12 @@ impl Index {
         };
         let mut chain = Chain::default();
         if chain.push(record) {
-            answers.take(place, &chain);
+            let ids = answers.admit(&chain);
+            // The caller may do as it likes with an answer, also look up more.
+            drop(state);
+            if let Some(ids) = ids {
+                (answers.found)(place, ids);
+            }
         } else {
             drop(state);
             self.ask_alone(place, fingerprint, answers)?;
@@ -129,8 +140,9 @@ impl Index {
         answers: &mut Answers<F>,
     ) -> Result<()> {
         let Some(left) = answers.left else { return Ok(()) };
-        if self.look_up(fingerprint, left, |chain| answers.take(place, chain))?.is_none() {
-            answers.left = None;
+        match self.look_up(fingerprint, left, |chain| answers.admit(chain))? {
+            Some(Some(ids)) => (answers.found)(place, ids),
+            _ => answers.left = None,
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Changes of a lane: first it is found out what they come to, then they are made.
 //!
 //! Planning reads what the layers say and changes nothing, so that damage met on the way stops a
-//! batch before its first change. Making takes the lane's lock for a moment. The gate, held over
-//! both, keeps other writers away.
+//! batch before its first change. Making them takes the lane's lock for a moment, a batch those of all
+//! its lanes together. The gate, held over both, keeps other writers away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,11 +53,11 @@ pub(crate) struct KeyPlan {
 #[derive(Debug)]
 pub(crate) struct LanePlan<'i> {
     pub(crate) lane: &'i Lane,
-    _gate: Gate<'i>,
+    gate: Gate<'i>,
     keys: Vec<KeyPlan>,
-    /// The active overlay with the changes made, if that was done beforehand; afterwards the one
-    /// it replaced.
-    overlay: Option<Overlay>,
+    /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for the
+    /// caller to drop, the one it replaced.
+    exchange: Option<Overlay>,
 }
 
 impl Edit {
@@ -109,7 +109,7 @@ impl KeyPlan {
         puts + deletes
     }
 
-    fn make(self, overlay: &mut Overlay) {
+    fn apply(self, overlay: &mut Overlay) {
         let Self { fingerprint, edit, start, known_below, .. } = self;
         overlay.update(
             fingerprint,
@@ -197,7 +197,7 @@ impl Lane {
     pub(crate) fn make(&self, _gate: &Gate<'_>, plan: KeyPlan, limits: Limits) -> bool {
         let growth = plan.growth;
         let mut state = self.state.write();
-        plan.make(&mut state.active);
+        plan.apply(&mut state.active);
         self.grow(&mut state, growth);
         state.freeze_if_full(limits)
     }
@@ -213,15 +213,19 @@ impl Lane {
 
 impl<'i> LanePlan<'i> {
     pub(crate) fn new(lane: &'i Lane, gate: Gate<'i>) -> Self {
-        Self { lane, _gate: gate, keys: Vec::new(), overlay: None }
+        Self { lane, gate, keys: Vec::new(), exchange: None }
     }
 
     /// Plans the changes of one key; the number of pairs that will be other than they are.
     pub(crate) fn add(&mut self, fingerprint: Fingerprint, wanted: &[(u32, Op)]) -> Result<usize> {
-        let plan = self.lane.plan(&self._gate, fingerprint, wanted)?;
+        let plan = self.lane.plan(&self.gate, fingerprint, wanted)?;
         let changes = plan.as_ref().map_or(0, KeyPlan::changes);
         self.keys.extend(plan);
         Ok(changes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// Makes the changes in a copy of the overlay, for readers not to wait for them.
@@ -229,18 +233,18 @@ impl<'i> LanePlan<'i> {
         let mut overlay = self.lane.state.read().active.clone();
         for plan in &mut self.keys {
             let made = KeyPlan { edit: Edit::None, start: Record::Tombstone, ..*plan };
-            std::mem::replace(plan, made).make(&mut overlay);
+            std::mem::replace(plan, made).apply(&mut overlay);
         }
-        self.overlay = Some(overlay);
+        self.exchange = Some(overlay);
     }
 
     /// Makes the changes under the lane's lock, which the caller holds. True if that filled the
     /// overlay.
-    pub(crate) fn make(&mut self, state: &mut State, limits: Limits) -> bool {
+    pub(crate) fn publish(&mut self, state: &mut State, limits: Limits) -> bool {
         let growth = self.keys.iter().map(|plan| plan.growth).sum();
-        match &mut self.overlay {
+        match &mut self.exchange {
             Some(overlay) => std::mem::swap(&mut state.active, overlay),
-            None => self.keys.drain(..).for_each(|plan| plan.make(&mut state.active)),
+            None => self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active)),
         }
         self.lane.grow(state, growth);
         state.freeze_if_full(limits)

@@ -246,7 +246,7 @@ impl Index {
         let mut rest = Ok(());
         for lane in self.lanes() {
             // A batch that found the index open may still be at it.
-            drop(lane.gate(true));
+            drop(lane.gate());
             if self.root.is_some() && rest.is_ok() && self.poison.get().is_none() {
                 // What was written between the flush and the closing.
                 rest = lane.flush(&self.upkeep());

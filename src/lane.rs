@@ -3,7 +3,8 @@
 //! Locks, in the order they are taken:
 //! 1. `keeper`, by whoever flushes, compacts or loads: one at a time;
 //! 2. `gate`, by writers: one at a time, and the lane's contents change under it alone;
-//! 3. `state`, for moments only: never across a segment probe or file operation.
+//! 3. `state`, for moments only: never across a segment probe or file operation. A batch takes those
+//!    of all its lanes, ascending; nobody else asks for one while holding another.
 //!
 //! A reader takes `state` shared, asks the overlays, and probes the segments it saw there after
 //! letting go. A flush publishes the new segments and drops the frozen overlay in one step.
@@ -11,7 +12,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
@@ -96,8 +97,18 @@ impl Closed {
 /// Proof that the caller is the lane's only writer.
 pub(crate) type Gate<'a> = MutexGuard<'a, ()>;
 
-/// How long a call that must not wait waits for a writer on the same lane: most are gone sooner.
-const PATIENCE: Duration = Duration::from_micros(50);
+/// How long a call that must not wait waits for writers on its lanes, all together: most are gone
+/// sooner. It begins with the first wait.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    const MOMENT: Duration = Duration::from_micros(50);
+
+    fn end(&mut self) -> Instant {
+        *self.0.get_or_insert_with(|| Instant::now() + Self::MOMENT)
+    }
+}
 
 impl Lane {
     pub(crate) fn new(number: u32, keeper: Keeper, version: Version, live_keys: u64) -> Self {
@@ -116,9 +127,14 @@ impl Lane {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// The right to write. `None` if that takes longer than a moment and `wait` is false.
-    pub(crate) fn gate(&self, wait: bool) -> Option<Gate<'_>> {
-        if wait { Some(self.gate.lock()) } else { self.gate.try_lock_for(PATIENCE) }
+    /// The right to write.
+    pub(crate) fn gate(&self) -> Gate<'_> {
+        self.gate.lock()
+    }
+
+    /// The right to write, if it is to be had before the caller's patience ends.
+    pub(crate) fn try_gate(&self, patience: &mut Patience) -> Option<Gate<'_>> {
+        self.gate.try_lock().or_else(|| self.gate.try_lock_until(patience.end()))
     }
 
     /// Whether writers should let the flush before catch up.

@@ -115,7 +115,7 @@ impl Index {
         for of_key in known.chunk_by(|a, b| a.0 == b.0) {
             for ids in of_key.chunks(MOST_AT_ONCE) {
                 self.relieve(number)?;
-                let Some(gate) = lane.gate(true) else { continue };
+                let gate = lane.gate();
                 self.check_open()?;
                 wanted.clear();
                 wanted.extend(ids.iter().map(|&(_, id)| (id, Op::Put)));

@@ -48,10 +48,9 @@ impl Index {
     /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.
     fn flush_full(&self, lane: &Lane) -> Result<()> {
         lane.flush_frozen(&self.upkeep())?;
-        if let Some(_gate) = lane.gate(true) {
-            let froze = lane.state.write().freeze_if_full(self.limits);
-            self.note(froze);
-        }
+        let _gate = lane.gate();
+        let froze = lane.state.write().freeze_if_full(self.limits);
+        self.note(froze);
         Ok(())
     }
 

@@ -144,7 +144,7 @@ impl Record {
                 if !remove(&mut delta.removes, id) {
                     insert(&mut delta.adds, id);
                 }
-                delta.len += 1;
+                delta.len = delta.len.saturating_add(1);
             }
         }
     }
@@ -163,7 +163,7 @@ impl Record {
                 if !remove(&mut delta.adds, id) {
                     insert(&mut delta.removes, id);
                 }
-                delta.len -= 1;
+                delta.len = delta.len.saturating_sub(1);
                 if delta.len == 0 {
                     *self = Record::Tombstone;
                 }
@@ -190,9 +190,13 @@ impl Record {
                 // and the other way round.
                 let new_adds = applied(puts, &[], &removes);
                 let new_removes = applied(deletes, &[], &adds);
-                let len = len + puts.len() as u32 - deletes.len() as u32;
-                let adds = applied(&adds, &new_adds, deletes);
-                let removes = applied(&removes, &new_removes, puts);
+                // Saturating: a damaged segment's length may be anything.
+                let len =
+                    len.saturating_add(puts.len() as u32).saturating_sub(deletes.len() as u32);
+                let mut adds = applied(&adds, &new_adds, deletes);
+                let mut removes = applied(&removes, &new_removes, puts);
+                adds.shrink_to_fit();
+                removes.shrink_to_fit();
                 if len == 0 {
                     Record::Tombstone
                 } else {

@@ -10,6 +10,7 @@ use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::lane::Patience;
 
 /// One change of a batch: what to do with which pair of key and id.
 pub type Change<'k> = (Op, &'k [u8], u32);
@@ -67,7 +68,7 @@ impl Index {
         let number = self.slots.lane(self.fingerprint(key)?);
         self.relieve(number)?;
         if let Some(lane) = self.lane(number) {
-            drop(lane.gate(true));
+            drop(lane.gate());
         }
         Ok(())
     }
@@ -87,9 +88,8 @@ impl Index {
         let fingerprint = self.fingerprint(key)?;
         self.check_writable()?;
         let lane = self.lane_or_new(self.slots.lane(fingerprint));
-        let Some(gate) = lane.gate(wait) else {
-            return Ok(Attempt::Busy);
-        };
+        let gate = if wait { Some(lane.gate()) } else { lane.try_gate(&mut Patience::default()) };
+        let Some(gate) = gate else { return Ok(Attempt::Busy) };
         // Only now: the lane may have been made while the index was closed.
         self.check_open()?;
         if lane.is_stalled(self.limits) {
@@ -103,19 +103,19 @@ impl Index {
     }
 
     /// Makes the changes of a batch, later ones of a pair over earlier ones: all of them, or none
-    /// if there is an error. Nobody sees a part of them, and no other writer comes between. Gives
-    /// the number of pairs that are other than before.
+    /// if there is an error. They show at one moment, and no other writer comes between; look-ups
+    /// made before and after that moment differ, also those of one [`Index::get_many`]. Gives the
+    /// number of pairs that are other than before.
     ///
     /// # Errors
     /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked.
     pub fn write(&self, batch: &[Change<'_>]) -> Result<usize> {
+        let sorted = Sorted::new(self, batch)?;
         loop {
-            match self.attempt_batch(batch, true)? {
+            match self.attempt_batch(&sorted, true)? {
                 Attempt::Done(changed) => return Ok(changed),
                 Attempt::Busy => {
-                    for number in Sorted::new(self, batch)?.lanes() {
-                        self.relieve(number)?;
-                    }
+                    sorted.lanes().try_for_each(|(number, _)| self.relieve(number))?;
                 }
             }
         }
@@ -126,17 +126,18 @@ impl Index {
     /// # Errors
     /// As [`Index::put`], without those of a flush.
     pub fn try_write(&self, batch: &[Change<'_>]) -> Result<Attempt<usize>> {
-        self.attempt_batch(batch, false)
+        self.attempt_batch(&Sorted::new(self, batch)?, false)
     }
 
-    fn attempt_batch(&self, batch: &[Change<'_>], wait: bool) -> Result<Attempt<usize>> {
-        let sorted = Sorted::new(self, batch)?;
+    fn attempt_batch(&self, sorted: &Sorted, wait: bool) -> Result<Attempt<usize>> {
         self.check_writable()?;
+        let mut patience = Patience::default();
         // Ascending lanes, so that two batches cannot wait for each other.
         let mut plans = Vec::new();
-        for number in sorted.lanes() {
+        for (number, _) in sorted.lanes() {
             let lane = self.lane_or_new(number);
-            match lane.gate(wait) {
+            let gate = if wait { Some(lane.gate()) } else { lane.try_gate(&mut patience) };
+            match gate {
                 Some(gate) if !lane.is_stalled(self.limits) => {
                     plans.push(LanePlan::new(lane, gate));
                 }
@@ -145,19 +146,21 @@ impl Index {
         }
         self.check_open()?;
         let mut changed = 0;
-        for (plan, keys) in plans.iter_mut().zip(sorted.keys.chunk_by(|a, b| a.lane == b.lane)) {
+        for (plan, (_, keys)) in plans.iter_mut().zip(sorted.lanes()) {
             for key in keys {
                 changed += plan.add(key.fingerprint, &sorted.wanted[key.wanted.clone()])?;
             }
         }
-        if sorted.wanted.len() > MOST_IN_PLACE {
-            plans.iter_mut().for_each(LanePlan::prepare);
+        // All gates are kept to the end, but lanes without a change need no more than that.
+        let mut plans: Vec<_> = plans.iter_mut().filter(|plan| !plan.is_empty()).collect();
+        if changed > MOST_IN_PLACE {
+            plans.iter_mut().for_each(|plan| plan.prepare());
         }
-        // All at once: readers see the batch whole.
+        // All at once: whoever looks from now on sees the whole batch.
         let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.state.write()).collect();
         let mut froze = false;
         for (plan, state) in plans.iter_mut().zip(&mut states) {
-            froze |= plan.make(state, self.limits);
+            froze |= plan.publish(state, self.limits);
         }
         drop(states);
         self.note(froze);
@@ -172,9 +175,10 @@ impl Index {
     }
 }
 
-/// Changes that are made under the locks of all their lanes; readers wait for that. Those of larger
-/// batches are made in copies of the overlays, and only those exchanged under the locks.
-const MOST_IN_PLACE: usize = 512;
+/// Changes that are made under the locks of all their lanes; readers wait for that, half a millisecond
+/// at the most. Those of larger batches are made in copies of the overlays, which take longer, and only
+/// those exchanged under the locks.
+const MOST_IN_PLACE: usize = 4096;
 
 /// A batch by lane and key.
 struct Sorted {
@@ -215,8 +219,8 @@ impl Sorted {
         Ok(Self { keys, wanted })
     }
 
-    /// The lanes of the batch, ascending.
-    fn lanes(&self) -> impl Iterator<Item = usize> {
-        self.keys.chunk_by(|a, b| a.lane == b.lane).map(|keys| keys[0].lane)
+    /// The lanes of the batch, ascending, each with its keys.
+    fn lanes(&self) -> impl Iterator<Item = (usize, &[SortedKey])> {
+        self.keys.chunk_by(|a, b| a.lane == b.lane).map(|keys| (keys[0].lane, keys))
     }
 }

@@ -227,8 +227,9 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
     with {:ok, key} <- Key.encode(index.type, value),
          target = target(shape_id, and_where),
          false when is_binary(target) <- delete(lsm, key, target),
-         false <- every?(term(shape_id, and_where), &one_form?/1) do
-      # Equal terms can differ in their bytes, such as closures that two processes made.
+         false <- lsm.path == :memory and every?(term(shape_id, and_where), &one_form?/1) do
+      # Equal terms can differ in their bytes, such as closures that two processes made, or stored
+      # ones that another release of OTP wrote.
       for stored <- targets(index, key), stored === term(shape_id, and_where) do
         delete(lsm, key, :erlang.term_to_binary(stored, @term_format))
       end

@@ -199,8 +199,8 @@ defmodule LsmIndex do
     do: with({:ok, index} <- Names.fetch(name), do: delete(index, key, id))
 
   @doc """
-  Makes all changes of a list or, if any is wrong, none. Readers see all of them or none, too. Of
-  several changes of a pair the last one counts.
+  Makes all changes of a list at one moment or, if any is wrong, none. Of several changes of a pair
+  the last one counts.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.write(index, [{:put, "a", 1}, {:put, "b", 2}, {:delete, "a", 1}])
@@ -263,7 +263,8 @@ defmodule LsmIndex do
   def get(name, key) when is_atom(name), do: get(Names.fetch!(name), key)
 
   @doc """
-  The ids of each key, in the order of the keys; per key much faster than `get/2`.
+  The ids of each key, in the order of the keys; per key much faster than `get/2`. A write may come
+  between two of them.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.put(index, "b", 2)

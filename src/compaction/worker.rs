@@ -83,11 +83,10 @@ impl Lane {
     }
 
     fn freeze_active(&self) {
-        if let Some(_gate) = self.gate(true) {
-            let mut state = self.state.write();
-            if state.frozen.is_none() {
-                state.freeze();
-            }
+        let _gate = self.gate();
+        let mut state = self.state.write();
+        if state.frozen.is_none() {
+            state.freeze();
         }
     }
 
@@ -130,7 +129,7 @@ impl Lane {
     ) -> Result<()> {
         let mut keeper = self.keeper.lock();
         self.make_room(&mut keeper, pairs.len(), upkeep)?;
-        let Some(gate) = self.gate(true) else { return Ok(()) };
+        let gate = self.gate();
         let (frozen, version) = self.below_active();
         if self.state.read().closed {
             return Err(Error::Closed);

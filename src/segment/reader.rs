@@ -75,7 +75,7 @@ impl Segment {
         self.header.mph.keys as usize
     }
 
-    /// Keys and the words of their lists, as an overlay's weight.
+    /// Keys and the words of their lists; an overlay's weight, but for the words that head lists.
     pub(crate) fn weight(&self) -> usize {
         self.keys() + self.header.postings_words as usize
     }

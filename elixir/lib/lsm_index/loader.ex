@@ -28,10 +28,17 @@ defmodule LsmIndex.Loader do
   @doc "Whether it can be loaded at all, as far as that can be told beforehand."
   @spec check_enumerable(term) :: :ok | {:error, Error.t()}
   def check_enumerable(pairs) do
-    if Enumerable.impl_for(pairs) && (not is_function(pairs) or is_function(pairs, 2)) do
+    enumerable? =
+      case pairs do
+        list when is_list(list) -> not List.improper?(list)
+        function when is_function(function) -> is_function(function, 2)
+        other -> Enumerable.impl_for(other) != nil
+      end
+
+    if enumerable? do
       :ok
     else
-      message = "load expects an enumerable of {key, id}, got: #{inspect(pairs)}"
+      message = "load expects an enumerable of pairs, got: #{inspect(pairs, limit: 5)}"
       {:error, Error.new(:invalid_argument, message, %{value: pairs})}
     end
   end
@@ -105,13 +112,9 @@ defmodule LsmIndex.Loader do
       {[], []} ->
         :ok
 
-      {chunk, rest} when is_list(rest) ->
+      {chunk, rest} ->
         with :ok <- add_chunk(loader, chunk, offset),
              do: add_list(rest, loader, offset + @chunk)
-
-      {_chunk, tail} ->
-        message = "load expects an enumerable of {key, id}, got a list that ends in "
-        {:error, Error.new(:invalid_argument, message <> inspect(tail), %{value: tail})}
     end
   end
 

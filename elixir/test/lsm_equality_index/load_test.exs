@@ -38,7 +38,7 @@ defmodule LsmEqualityIndex.LoadTest do
         LsmEqualityIndex.load(index, [{1, 1}, :x])
       end
 
-      for other <- [1, fn -> 1 end, {1, 1}] do
+      for other <- [1, fn -> 1 end, {1, 1}, [{1, 1} | :x]] do
         assert {:error, %Error{reason: :invalid_argument} = error} =
                  LsmEqualityIndex.load(index, other)
 
