@@ -36,6 +36,45 @@ fn forgotten_before_written(path: &Path) {
     crash(index);
 }
 
+/// Slices of a listing hold every target that is there throughout, once; those removed meanwhile may
+/// be missing.
+#[test]
+fn a_listing_has_each_target_once() {
+    let index = Index::in_memory(&config()).expect("in memory");
+    let term = |n: u32| format!("term {n}").into_bytes();
+    for n in 0..2_000_u32 {
+        route(&index, &n.to_le_bytes(), &term(n), Op::Put);
+        route(&index, b"all", &term(n), Op::Put);
+        index.route(b"plain", Target::Id(n), Op::Put).expect("put");
+    }
+    let mut listing = index.list_targets().expect("begin");
+    let (mut found, mut slices) = (Vec::new(), 0);
+    while listing
+        .next_slice(&index, |target| {
+            found.push(match target {
+                Target::Id(id) => Item::Id(id),
+                Target::Term(bytes) => Item::Term(bytes.to_vec()),
+            });
+        })
+        .expect("slice")
+    {
+        slices += 1;
+        if slices == 1 {
+            for n in 1_000..2_000_u32 {
+                route(&index, &n.to_le_bytes(), &term(n), Op::Delete);
+                route(&index, b"all", &term(n), Op::Delete);
+            }
+        }
+    }
+    let distinct: BTreeSet<Item> = found.iter().cloned().collect();
+    assert_eq!(distinct.len(), found.len());
+    let stays = (0..2_000).map(Item::Id).chain((0..1_000).map(|n| Item::Term(term(n))));
+    assert!(stays.into_iter().all(|target| distinct.contains(&target)));
+    assert!(slices > 4, "{slices}");
+    index.close().expect("close");
+    assert!(matches!(listing.next_slice(&index, |_| {}), Err(Error::Closed)));
+}
+
 /// Plain ids from 2^30 on and terms exclude each other; a change that fails settles nothing.
 #[test]
 fn a_refused_change_leaves_the_kind_of_ids_open() {
@@ -46,6 +85,8 @@ fn a_refused_change_leaves_the_kind_of_ids_open() {
     let index = Index::in_memory(&Config::default()).expect("in memory");
     refused(index.put(&long, high));
     refused(index.write(&[(Op::Put, b"k", high), (Op::Put, &long, 1)]).map(|_| true));
+    let beyond = index.write(&[(Op::Put, b"k", high), (Op::Put, b"k", u32::MAX)]);
+    assert!(matches!(beyond, Err(Error::IdOutOfRange { .. })));
     refused(Loader::new(&index).add(&index, &long, high).map(|()| true));
     assert!(index.route(b"k", Target::Term(b"term"), Op::Put).expect("route"));
 

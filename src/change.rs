@@ -55,6 +55,8 @@ pub(crate) struct LanePlan<'i> {
     pub(crate) lane: &'i Lane,
     gate: Gate<'i>,
     keys: Vec<KeyPlan>,
+    /// Live keys gained by all of them.
+    growth: i64,
     /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for the
     /// caller to drop, the one it replaced.
     exchange: Option<Overlay>,
@@ -94,6 +96,11 @@ impl Edit {
         }
     }
 
+    fn count(&self) -> usize {
+        let (puts, deletes) = self.counts();
+        puts + deletes
+    }
+
     fn sort(&mut self) {
         if let Edit::Several { puts, deletes } = self {
             puts.sort_unstable();
@@ -103,12 +110,6 @@ impl Edit {
 }
 
 impl KeyPlan {
-    /// Pairs that will be other than they are.
-    pub(crate) fn changes(&self) -> usize {
-        let (puts, deletes) = self.edit.counts();
-        puts + deletes
-    }
-
     fn apply(self, overlay: &mut Overlay) {
         let Self { fingerprint, edit, start, known_below, .. } = self;
         overlay.update(
@@ -156,39 +157,34 @@ impl Lane {
             });
             (active, state.frozen.clone(), Arc::clone(&state.version))
         };
-        if let Some(cardinality) = active
-            && open.is_empty()
-        {
-            let (puts, deletes) = edit.counts();
-            if puts + deletes == 0 {
-                return Ok(None);
-            }
-            if cardinality + puts > deletes {
-                edit.sort();
-                let growth = i64::from(cardinality == 0);
-                let start = Record::Tombstone;
-                return Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below: true }));
-            }
-        }
-        // What lies below the active overlay decides.
-        let mut below = Chain::default();
-        let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
-        if !in_frozen.is_some_and(|record| below.push(record)) {
-            version.ask(fingerprint, Verify::Full, &mut below)?;
-        }
-        let undecided = if active.is_some() { &open } else { wanted };
-        for &(id, op) in undecided {
-            edit.want(id, op, below.contains(id));
-        }
-        edit.sort();
-        let (puts, deletes) = edit.counts();
-        if puts + deletes == 0 {
+        if active.is_some() && open.is_empty() && edit.count() == 0 {
             return Ok(None);
         }
+        let left = |before: usize, edit: &Edit| {
+            let (puts, deletes) = edit.counts();
+            before + puts > deletes
+        };
+        // Otherwise what lies below the active overlay decides.
+        let settled = active.is_some_and(|before| open.is_empty() && left(before, &edit));
+        let mut below = Chain::default();
+        if !settled {
+            let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
+            if !in_frozen.is_some_and(|record| below.push(record)) {
+                version.ask(fingerprint, Verify::Full, &mut below)?;
+            }
+            let undecided = if active.is_some() { &open } else { wanted };
+            for &(id, op) in undecided {
+                edit.want(id, op, below.contains(id));
+            }
+            if edit.count() == 0 {
+                return Ok(None);
+            }
+        }
+        edit.sort();
         let before = active.unwrap_or_else(|| below.cardinality());
-        let growth = i64::from(before + puts > deletes) - i64::from(before > 0);
+        let growth = i64::from(left(before, &edit)) - i64::from(before > 0);
         let start = if active.is_some() { Record::Tombstone } else { below.to_change() };
-        let known_below = !below.is_empty();
+        let known_below = settled || !below.is_empty();
         Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below }))
     }
 
@@ -213,14 +209,15 @@ impl Lane {
 
 impl<'i> LanePlan<'i> {
     pub(crate) fn new(lane: &'i Lane, gate: Gate<'i>) -> Self {
-        Self { lane, gate, keys: Vec::new(), exchange: None }
+        Self { lane, gate, keys: Vec::new(), growth: 0, exchange: None }
     }
 
     /// Plans the changes of one key; the number of pairs that will be other than they are.
     pub(crate) fn add(&mut self, fingerprint: Fingerprint, wanted: &[(u32, Op)]) -> Result<usize> {
-        let plan = self.lane.plan(&self.gate, fingerprint, wanted)?;
-        let changes = plan.as_ref().map_or(0, KeyPlan::changes);
-        self.keys.extend(plan);
+        let Some(plan) = self.lane.plan(&self.gate, fingerprint, wanted)? else { return Ok(0) };
+        let changes = plan.edit.count();
+        self.growth += plan.growth;
+        self.keys.push(plan);
         Ok(changes)
     }
 
@@ -231,22 +228,18 @@ impl<'i> LanePlan<'i> {
     /// Makes the changes in a copy of the overlay, for readers not to wait for them.
     pub(crate) fn prepare(&mut self) {
         let mut overlay = self.lane.state.read().active.clone();
-        for plan in &mut self.keys {
-            let made = KeyPlan { edit: Edit::None, start: Record::Tombstone, ..*plan };
-            std::mem::replace(plan, made).apply(&mut overlay);
-        }
+        self.keys.drain(..).for_each(|plan| plan.apply(&mut overlay));
         self.exchange = Some(overlay);
     }
 
     /// Makes the changes under the lane's lock, which the caller holds. True if that filled the
     /// overlay.
     pub(crate) fn publish(&mut self, state: &mut State, limits: Limits) -> bool {
-        let growth = self.keys.iter().map(|plan| plan.growth).sum();
         match &mut self.exchange {
             Some(overlay) => std::mem::swap(&mut state.active, overlay),
             None => self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active)),
         }
-        self.lane.grow(state, growth);
+        self.lane.grow(state, self.growth);
         state.freeze_if_full(limits)
     }
 }

@@ -25,13 +25,14 @@ pub enum Attempt<T> {
 }
 
 impl Index {
+    fn check_range(id: u32) -> Result<()> {
+        if id > MAX_ID { Err(Error::IdOutOfRange { id: id.into() }) } else { Ok(()) }
+    }
+
     /// Refuses ids out of range, and those that are the dictionary's once it has terms.
     pub(crate) fn check_id(&self, id: u32, op: Op) -> Result<()> {
-        match id {
-            0..TERM_ID_FLAG => Ok(()),
-            TERM_ID_FLAG..=MAX_ID => self.high_ids.allow_plain(op),
-            _ => Err(Error::IdOutOfRange { id: id.into() }),
-        }
+        Self::check_range(id)?;
+        if id < TERM_ID_FLAG { Ok(()) } else { self.high_ids.allow_plain(op) }
     }
 
     /// Adds an id to a key's set; true if it was not there. May wait for a flush, and does that
@@ -194,11 +195,12 @@ struct SortedKey {
 }
 
 impl Sorted {
-    /// Checks every key, then every id on the way.
+    /// Checks every key and id on the way; only then is settled what kind of ids the index has.
     fn new(index: &Index, batch: &[Change<'_>]) -> Result<Self> {
         let mut changes = Vec::with_capacity(batch.len());
         // Backwards, for the last change of a pair to come first: sorting leaves it there.
         for &(op, key, id) in batch.iter().rev() {
+            Index::check_range(id)?;
             let fingerprint = index.fingerprint(key)?;
             changes.push((index.slots.lane(fingerprint), fingerprint, id, op));
         }

@@ -58,14 +58,10 @@ defmodule LsmIndex do
   until nothing refers to it any more, its directory stays locked.
   """
 
-  alias LsmIndex.{Compactor, Error, Loader, Names, Native, Options, Owner, Upkeep}
+  alias LsmIndex.{Bounds, Compactor, Error, Loader, Names, Native, Options, Owner, Upkeep}
 
   @enforce_keys [:ref, :path, :num_lanes, :owner]
   defstruct @enforce_keys
-
-  # What a normal scheduler may be given in one call; the NIF holds to the same.
-  @most_keys 1024
-  @most_changes 256
 
   @typedoc "An opened index. Its fields are the library's own business."
   @type t :: %__MODULE__{
@@ -210,8 +206,7 @@ defmodule LsmIndex do
   """
   @spec write(index, [op]) :: :ok | {:error, Error.t()}
   def write(%LsmIndex{ref: ref} = index, ops) do
-    case longer?(ops, @most_changes) || Native.write(ref, ops) do
-      true -> done(Native.write_wait(ref, ops))
+    case if(Bounds.few_changes?(ops), do: Native.write(ref, ops), else: :large) do
       :busy -> done(Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end))
       :large -> done(Native.write_wait(ref, ops))
       changed -> done(changed)
@@ -273,8 +268,8 @@ defmodule LsmIndex do
   """
   @spec get_many(index, [key]) :: [[id]]
   def get_many(%LsmIndex{ref: ref}, keys) do
-    case longer?(keys, @most_keys) || Native.get_many(ref, keys) do
-      long when long in [true, :large] -> read(Native.get_many_dirty(ref, keys))
+    case if(Bounds.few_keys?(keys), do: Native.get_many(ref, keys), else: :large) do
+      :large -> read(Native.get_many_dirty(ref, keys))
       answer -> read(answer)
     end
   end
@@ -294,7 +289,7 @@ defmodule LsmIndex do
   def member?(name, key, id) when is_atom(name), do: member?(Names.fetch!(name), key, id)
 
   @doc """
-  All distinct ids of the index, ascending. Reads the whole index.
+  All distinct ids of the index, ascending. Reads the whole index; a write may come between.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.write(index, [{:put, "a", 2}, {:put, "b", 2}, {:put, "c", 1}])
@@ -395,10 +390,6 @@ defmodule LsmIndex do
   """
   @spec verify(String.t()) :: {:ok, map} | {:error, Error.t()}
   def verify(path), do: Upkeep.verify(path)
-
-  # Counts no further than it has to: to walk a list of millions takes a scheduler milliseconds.
-  defp longer?([_ | rest], most) when most > 0, do: longer?(rest, most - 1)
-  defp longer?(rest, _most), do: is_list(rest) and rest != []
 
   defp read({:error, native}), do: raise(Error.from_native(native))
   defp read(answer), do: answer

@@ -3,7 +3,6 @@
 use rustler::{Encoder as _, Env, Term};
 
 use super::{IndexResource, answer, large, term};
-use crate::IdSet;
 
 /// Ids that a normal scheduler may put into one answer.
 const MOST_IDS: usize = 4096;
@@ -22,7 +21,8 @@ fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a>
     };
     answer(env, resource, |index| {
         let ids = index.get_bounded(key, MOST_IDS)?;
-        Ok(ids.map_or_else(|| large().encode(env), |ids| term::ids(env, &ids)))
+        Ok(ids
+            .map_or_else(|| large().encode(env), |ids| term::ids(Term::list_new_empty(env), &ids)))
     })
 }
 
@@ -32,7 +32,7 @@ fn get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Te
         Ok(key) => key,
         Err(fault) => return fault,
     };
-    answer(env, resource, |index| Ok(term::ids(env, &index.get(key)?)))
+    answer(env, resource, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(key)?)))
 }
 
 #[rustler::nif]
@@ -63,11 +63,7 @@ fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: &[&[u8]], most: us
         let none = Term::list_new_empty(env);
         let mut lists = vec![none; keys.len()];
         let all = index.get_many_bounded(keys, most, |place, ids| {
-            lists[place] = match ids {
-                IdSet::Empty => none,
-                IdSet::One(id) => none.list_prepend(id),
-                IdSet::Many(_) => term::ids(env, &ids),
-            };
+            lists[place] = term::ids(none, &ids);
         })?;
         let percent = (keys.len() * 100 / KEYS_PER_TIMESLICE).clamp(1, 100);
         rustler::schedule::consume_timeslice(env, percent as i32);

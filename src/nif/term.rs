@@ -131,12 +131,14 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
     })
 }
 
+/// A list of ids. `none` is the empty list, for callers that make many lists.
 #[inline]
-pub(super) fn ids<'a>(env: Env<'a>, ids: &IdSet) -> Term<'a> {
+pub(super) fn ids<'a>(none: Term<'a>, ids: &IdSet) -> Term<'a> {
     match ids {
+        IdSet::Empty => none,
         // Without the detour over an array of terms.
-        IdSet::One(id) => Term::list_new_empty(env).list_prepend(id.encode(env)),
-        ids => ids.as_slice().encode(env),
+        IdSet::One(id) => none.list_prepend(id),
+        IdSet::Many(ids) => ids.encode(none.get_env()),
     }
 }
 

@@ -48,7 +48,7 @@ defmodule LsmIndex.Options do
          not String.contains?(path, <<0>>) do
       {:ok, Path.expand(path)}
     else
-      message = "a path must be a non-empty string without null bytes, or :memory"
+      message = "a path must be a non-empty UTF-8 string without null bytes, or :memory"
       {:error, Error.new(:invalid_argument, "#{message}, got: #{inspect(path)}", %{path: path})}
     end
   end
