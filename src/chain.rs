@@ -108,7 +108,8 @@ impl<'a> Chain<'a> {
         self.newest_first().map(listed).sum()
     }
 
-    /// Whether that is more than `most`.
+    /// Whether that is more than `most`. On the way of every look-up: told without the walk where that
+    /// is easy, it saves a twentieth to a tenth of one.
     #[inline]
     pub(crate) fn exceeds(&self, most: usize) -> bool {
         match self.newest {
