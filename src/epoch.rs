@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{Config, DEFAULT_LANES};
 use crate::error::{Error, Result};
 use crate::frame::{self, PayloadWriter};
-use crate::fs;
+use crate::fs::{self, Fs};
 use crate::hash::HashKey;
 use crate::manifest::{self, Manifest};
 
@@ -48,30 +48,30 @@ pub(crate) fn segment_path(lane_dir: &Path, number: u64) -> PathBuf {
 
 impl Epoch {
     /// Opens the current epoch, or creates the first one. The caller holds the directory lock.
-    pub(crate) fn open_or_create(root: &Path, config: &Config) -> Result<Self> {
-        if fs::exists(&root.join(CURRENT))? {
-            let epoch = Self::open(root)?;
+    pub(crate) fn open_or_create(fs: &Fs, root: &Path, config: &Config) -> Result<Self> {
+        if fs.exists(&root.join(CURRENT))? {
+            let epoch = Self::open(fs, root)?;
             epoch.agrees_with(root, config)?;
-            epoch.remove_leftovers(root)?;
+            epoch.remove_leftovers(fs, root)?;
             return Ok(epoch);
         }
-        refuse_orphans(root)?;
-        Self::create(root, config)
+        refuse_orphans(fs, root)?;
+        Self::create(fs, root, config)
     }
 
     /// Opens the current epoch without changing anything.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(fs: &Fs, root: &Path) -> Result<Self> {
         let path = root.join(CURRENT);
-        let bytes = frame::read(&path)?;
+        let bytes = frame::read(fs, &path)?;
         let mut payload = frame::open(&path, &bytes, CURRENT_MAGIC)?;
         let epoch = payload.u64()?;
         payload.finish()?;
         let dir = epoch_dir(root, epoch);
-        let meta = Meta::load(&dir)?;
+        let meta = Meta::load(fs, &dir)?;
         Ok(Self { dir, meta })
     }
 
-    fn create(root: &Path, config: &Config) -> Result<Self> {
+    fn create(fs: &Fs, root: &Path, config: &Config) -> Result<Self> {
         let hash_key = match config.hash_key {
             Some(key) => key,
             None => HashKey::random()?,
@@ -84,18 +84,15 @@ impl Epoch {
         // nobody's.
         for lane in 0..num_lanes {
             let lane_dir = lane_dir(&dir, lane);
-            fs::create_dir_all(&lane_dir)?;
-            Manifest { lane, next_number: 1, ..Manifest::default() }.store_first(&lane_dir)?;
+            fs.create_dir_all(&lane_dir)?;
+            Manifest { lane, next_number: 1, ..Manifest::default() }.store_first(fs, &lane_dir)?;
         }
-        fs::write_synced(&dir.join(META), &meta.encode())?;
-        fs::sync_dir(&dir)?;
-        fs::sync_dir(root)?;
+        fs.write_synced(&dir.join(META), &meta.encode())?;
+        fs.sync_dir(&dir)?;
+        fs.sync_dir(root)?;
         let mut payload = PayloadWriter::default();
         payload.u64(1);
-        fs::replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
-        if let Ok(parent) = root.join("..").canonicalize() {
-            fs::sync_dir(&parent)?;
-        }
+        fs.replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
         Ok(Self { dir, meta })
     }
 
@@ -114,18 +111,18 @@ impl Epoch {
 
     /// Removes what a crash left behind of our own: half-written replacements, and segments that
     /// no manifest names. Other people's files are left alone.
-    fn remove_leftovers(&self, root: &Path) -> Result<()> {
+    fn remove_leftovers(&self, fs: &Fs, root: &Path) -> Result<()> {
         let replaced = [root.join(CURRENT), self.dir.join(META), self.dir.join(TERMS)];
-        replaced.iter().try_for_each(|path| fs::remove(&fs::temporary(path)))?;
+        replaced.iter().try_for_each(|path| fs.remove(&fs::temporary(path)))?;
         for lane in 0..self.meta.num_lanes {
             let dir = lane_dir(&self.dir, lane);
-            let manifest = Manifest::load(&dir, lane)?;
-            fs::remove(&fs::temporary(&dir.join(manifest::FILE_NAME)))?;
+            let manifest = Manifest::load(fs, &dir, lane)?;
+            fs.remove(&fs::temporary(&dir.join(manifest::FILE_NAME)))?;
             let live: Vec<PathBuf> =
                 manifest.segments.iter().map(|s| segment_path(&dir, s.number)).collect();
-            for path in fs::list(&dir)?.into_iter().filter(|path| is_segment(path)) {
+            for path in fs.list(&dir)?.into_iter().filter(|path| is_segment(path)) {
                 if !live.contains(&path) {
-                    fs::remove(&path)?;
+                    fs.remove(&path)?;
                 }
             }
         }
@@ -143,14 +140,14 @@ pub(crate) fn is_segment(path: &Path) -> bool {
 
 /// Without CURRENT a directory is free for a new index, unless segments show that it has one: a
 /// creation that a crash cut short leaves none.
-fn refuse_orphans(root: &Path) -> Result<()> {
+fn refuse_orphans(fs: &Fs, root: &Path) -> Result<()> {
     let named = |path: &PathBuf, prefix: &str| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with(prefix)) && path.is_dir()
     };
-    for epoch in fs::list(root)?.iter().filter(|path| named(path, "epoch-")) {
-        for lane in fs::list(epoch)?.iter().filter(|path| named(path, "lane-")) {
-            if fs::list(lane)?.iter().any(|path| is_segment(path)) {
+    for epoch in fs.list(root)?.iter().filter(|path| named(path, "epoch-")) {
+        for lane in fs.list(epoch)?.iter().filter(|path| named(path, "lane-")) {
+            if fs.list(lane)?.iter().any(|path| is_segment(path)) {
                 let what = format!("it is missing, but {} holds segments", lane.display());
                 return Err(Error::corrupt(&root.join(CURRENT), 0, what));
             }
@@ -166,9 +163,9 @@ impl Meta {
         payload.into_frame(META_MAGIC)
     }
 
-    fn load(dir: &Path) -> Result<Self> {
+    fn load(fs: &Fs, dir: &Path) -> Result<Self> {
         let path = dir.join(META);
-        let bytes = frame::read(&path)?;
+        let bytes = frame::read(fs, &path)?;
         let mut payload = frame::open(&path, &bytes, META_MAGIC)?;
         let meta = Self {
             num_lanes: payload.u32()?,

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::Fs;
 
 /// No framed file is larger; a manifest with four segments takes about 150 bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -92,8 +92,8 @@ impl<'a> Payload<'a> {
 }
 
 /// Reads a framed file whole.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read_bounded(path, MAX_FILE)
+pub(crate) fn read(fs: &Fs, path: &Path) -> Result<Vec<u8>> {
+    fs.read_bounded(path, MAX_FILE)
 }
 
 /// Checks magic, version, length and checksum, in the order that gives the best message.

@@ -1,8 +1,8 @@
 //! The index: key bytes in, ids out, dealt to lanes.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -13,7 +13,7 @@ use crate::config::{Config, DEFAULT_LANES, Limits, Verify};
 use crate::dictionary::Dictionary;
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
@@ -27,6 +27,7 @@ use crate::stats::Counters;
 /// all of them durable. What was written since is lost by a crash.
 #[derive(Debug)]
 pub struct Index {
+    pub(crate) fs: Fs,
     pub(crate) hasher: KeyHasher,
     pub(crate) slots: SlotTable,
     lanes: Box<[OnceLock<Box<Lane>>]>,
@@ -58,7 +59,7 @@ impl Index {
             None => HashKey::random()?,
         };
         let num_lanes = config.num_lanes.unwrap_or(DEFAULT_LANES);
-        Ok(Self::assemble(config, num_lanes, &hash_key))
+        Ok(Self::assemble(Fs::disk(), config, num_lanes, &hash_key))
     }
 
     /// Opens the index in a directory, or creates it there.
@@ -68,16 +69,25 @@ impl Index {
     /// what is stored, [`Error::Corrupt`], [`Error::UnsupportedVersion`], [`Error::Io`],
     /// [`Error::InvalidOption`].
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
+        Self::open_on(Arc::new(Disk), path, config)
+    }
+
+    /// As [`Index::open`], on a file system of the caller's.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub fn open_on(system: Arc<dyn FileSystem>, path: &Path, config: &Config) -> Result<Self> {
         config.check()?;
-        fs::create_dir_all(path)?;
-        let lock = DirectoryLock::acquire(path)?;
-        let Epoch { dir, meta } = Epoch::open_or_create(path, config)?;
-        let mut index = Self::assemble(config, meta.num_lanes, &meta.hash_key);
+        let fs = Fs::new(system);
+        fs.create_dir_all(path)?;
+        let lock = DirectoryLock::acquire(&fs, path)?;
+        let Epoch { dir, meta } = Epoch::open_or_create(&fs, path, config)?;
+        let mut index = Self::assemble(fs, config, meta.num_lanes, &meta.hash_key);
         index.root = Some(path.to_path_buf());
         index.lock = Mutex::new(Some(lock));
-        index.dictionary = Dictionary::open(dir.join(TERMS), index.hasher.clone())?;
+        index.dictionary = Dictionary::open(&index.fs, dir.join(TERMS), index.hasher.clone())?;
         for (number, slot) in (0..meta.num_lanes).zip(&index.lanes) {
-            let lane = Lane::open(&lane_dir(&dir, number), number, &index.dictionary)?;
+            let lane = Lane::open(&index.fs, &lane_dir(&dir, number), number, &index.dictionary)?;
             slot.get_or_init(|| Box::new(lane));
         }
         if index.dictionary.is_empty() {
@@ -89,9 +99,10 @@ impl Index {
         Ok(index)
     }
 
-    fn assemble(config: &Config, num_lanes: u32, hash_key: &HashKey) -> Self {
+    fn assemble(fs: Fs, config: &Config, num_lanes: u32, hash_key: &HashKey) -> Self {
         let hasher = KeyHasher::new(hash_key);
         Self {
+            fs,
             dictionary: Dictionary::in_memory(hasher.clone()),
             high_ids: HighIds::none(),
             hasher,
@@ -163,14 +174,14 @@ impl Index {
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.closed.check()?;
-        match self.poison.get() {
+        match self.poison.get().map(String::as_str).or_else(|| self.fs.doubt()) {
             None => Ok(()),
-            Some(reason) => Err(Error::Poisoned { reason: reason.clone() }),
+            Some(reason) => Err(Error::Poisoned { reason: reason.to_owned() }),
         }
     }
 
     pub(crate) fn upkeep(&self) -> Upkeep<'_> {
-        Upkeep { counters: &self.counters, dictionary: &self.dictionary }
+        Upkeep { fs: &self.fs, counters: &self.counters, dictionary: &self.dictionary }
     }
 
     /// The ids of a key, ascending.

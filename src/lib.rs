@@ -29,7 +29,7 @@ mod dictionary;
 mod epoch;
 mod error;
 mod frame;
-mod fs;
+pub mod fs;
 mod hash;
 mod index;
 mod lane;
@@ -62,7 +62,7 @@ pub use index::Index;
 pub use load::{LanePairs, Loader};
 pub use routes::{Listing, Most, Target};
 pub use stats::{Memory, Stats};
-pub use verify::{Report, verify};
+pub use verify::{Report, verify, verify_on};
 pub use write::{Attempt, Change};
 
 /// The longest key, in bytes.

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::dictionary::Extent;
 use crate::error::{Error, Result};
 use crate::frame::{self, PayloadWriter};
-use crate::fs;
+use crate::fs::Fs;
 use crate::segment::Segment;
 
 const MAGIC: &[u8; 8] = b"LSMI-MAN";
@@ -86,20 +86,20 @@ impl Manifest {
     }
 
     /// Writes the lane's manifest anew, in one step.
-    pub(crate) fn store(&self, lane_dir: &Path) -> Result<()> {
-        fs::replace(&lane_dir.join(FILE_NAME), &self.encode())
+    pub(crate) fn store(&self, fs: &Fs, lane_dir: &Path) -> Result<()> {
+        fs.replace(&lane_dir.join(FILE_NAME), &self.encode())
     }
 
     /// Writes the first manifest of a lane that is nobody's yet.
-    pub(crate) fn store_first(&self, lane_dir: &Path) -> Result<()> {
-        fs::write_synced(&lane_dir.join(FILE_NAME), &self.encode())?;
-        fs::sync_dir(lane_dir)
+    pub(crate) fn store_first(&self, fs: &Fs, lane_dir: &Path) -> Result<()> {
+        fs.write_synced(&lane_dir.join(FILE_NAME), &self.encode())?;
+        fs.sync_dir(lane_dir)
     }
 
     /// Reads and checks the lane's manifest.
-    pub(crate) fn load(lane_dir: &Path, lane: u32) -> Result<Self> {
+    pub(crate) fn load(fs: &Fs, lane_dir: &Path, lane: u32) -> Result<Self> {
         let path = lane_dir.join(FILE_NAME);
-        let manifest = Self::decode(&path, &frame::read(&path)?)?;
+        let manifest = Self::decode(&path, &frame::read(fs, &path)?)?;
         if manifest.lane != lane {
             let what = format!("it is the manifest of lane {}", manifest.lane);
             return Err(Error::corrupt(&path, 16, what));
@@ -121,8 +121,8 @@ mod tests {
         ];
         let terms = Extent { generation: 2, len: 77 };
         let manifest = Manifest { lane: 7, next_number: 10, live_keys: 99, terms, segments };
-        manifest.store(dir.path()).expect("written");
-        assert_eq!(Manifest::load(dir.path(), 7).expect("sound"), manifest);
-        assert!(matches!(Manifest::load(dir.path(), 8), Err(Error::Corrupt { .. })));
+        manifest.store(&Fs::disk(), dir.path()).expect("written");
+        assert_eq!(Manifest::load(&Fs::disk(), dir.path(), 7).expect("sound"), manifest);
+        assert!(matches!(Manifest::load(&Fs::disk(), dir.path(), 8), Err(Error::Corrupt { .. })));
     }
 }

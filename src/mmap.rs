@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; argued below")]
 
 use std::fs::File;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::Fs;
 
 /// Files below this are read and not mapped, and memory below it comes from the heap: a system allows
 /// a process some ten thousand mappings (65 530 on Linux), and a VM that can get no more ends. And
@@ -30,9 +31,26 @@ pub(crate) struct MappedBytes {
 
 #[derive(Debug)]
 enum Bytes {
-    File(Mmap, MapCount),
+    File(Mapping, MapCount),
     Anonymous(Mmap),
     Heap(Vec<u8>),
+}
+
+/// A file mapped into memory, read-only.
+#[derive(Debug)]
+pub struct Mapping(Mmap);
+
+impl Mapping {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        // SAFETY:
+        // 1. Segments are written once, synced and never changed or cut afterwards; compaction
+        //    unlinks the name, which leaves mapped bytes alone.
+        // 2. The directory lock keeps other users of this library away.
+        // 3. Another program that writes into the file can change what we read, which is why
+        //    every index taken from these bytes is bounds-checked before it is used; one that
+        //    truncates the file can raise SIGBUS, which docs/design.md states.
+        unsafe { Mmap::map(file) }.map(Mapping)
+    }
 }
 
 /// One of [`MAPS`], for as long as it lives.
@@ -54,25 +72,21 @@ impl Drop for MapCount {
 
 impl MappedBytes {
     /// Maps a whole file, or reads a small one. An empty one is refused as damaged.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        let len = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
+    pub(crate) fn open(fs: &Fs, path: &Path) -> Result<Self> {
+        let len = fs.len(path)?;
         if len == 0 {
             return Err(Error::corrupt(path, 0, "the file is empty"));
         }
         let count = if len < SMALLEST_MAP { None } else { MapCount::take() };
-        let Some(count) = count else {
-            return Ok(Self { bytes: Bytes::Heap(fs::read(path)?), on_disk: true });
+        let bytes = match count {
+            Some(count) => fs.map(path)?.map(|map| Bytes::File(map, count)),
+            None => None,
         };
-        // SAFETY:
-        // 1. Segments are written once, synced and never changed or cut afterwards; compaction
-        //    unlinks the name, which leaves mapped bytes alone.
-        // 2. The directory lock keeps other users of this library away.
-        // 3. Another program that writes into the file can change what we read, which is why
-        //    every index taken from these bytes is bounds-checked before it is used; one that
-        //    truncates the file can raise SIGBUS, which docs/design.md states.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
-        Ok(Self { bytes: Bytes::File(map, count), on_disk: true })
+        let bytes = match bytes {
+            Some(mapped) => mapped,
+            None => Bytes::Heap(fs.read(path)?),
+        };
+        Ok(Self { bytes, on_disk: true })
     }
 
     /// Keeps a buffer as read-only anonymous memory.
@@ -145,7 +159,8 @@ impl Deref for MappedBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::File(map, _) | Bytes::Anonymous(map) => map,
+            Bytes::File(map, _) => &map.0,
+            Bytes::Anonymous(map) => map,
             Bytes::Heap(bytes) => bytes,
         }
     }
@@ -174,7 +189,7 @@ mod tests {
         let path = dir.path().join("file");
         for (len, mapped) in [(1, false), (SMALLEST_MAP - 1, false), (SMALLEST_MAP, true)] {
             std::fs::write(&path, vec![7; len as usize]).expect("written");
-            let bytes = MappedBytes::open(&path).expect("open");
+            let bytes = MappedBytes::open(&Fs::disk(), &path).expect("open");
             assert_eq!(bytes.len() as u64, len);
             assert_eq!((bytes.is_mapped_file(), bytes.is_on_disk()), (mapped, true));
             std::fs::remove_file(&path).expect("removed");

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dictionary::TERM_ID_FLAG;
 use crate::dictionary::{Extent, TermLog};
 use crate::epoch::{CURRENT, Epoch, META, TERMS, is_segment, lane_dir, segment_path};
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{Disk, FileSystem, Fs};
 use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::segment::Segment;
@@ -48,17 +49,26 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// The first fault found: [`Error::Corrupt`], [`Error::UnsupportedVersion`], or [`Error::Io`].
 pub fn verify(root: &Path) -> Result<Report> {
-    let epoch = Epoch::open(root)?;
+    verify_on(Arc::new(Disk), root)
+}
+
+/// As [`verify`], on a file system of the caller's.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_on(system: Arc<dyn FileSystem>, root: &Path) -> Result<Report> {
+    let fs = &Fs::new(system);
+    let epoch = Epoch::open(fs, root)?;
     let mut report = Report { lanes: epoch.meta.num_lanes.into(), ..Report::default() };
-    report.count_file(&root.join(CURRENT))?;
-    report.count_file(&epoch.dir.join(META))?;
+    report.count_file(fs, &root.join(CURRENT))?;
+    report.count_file(fs, &epoch.dir.join(META))?;
     // Lanes first: the dictionary only grows, so what they lead to is in it by then.
     let mut relied_on = Extent::default();
     let mut places = Vec::new();
     for lane in 0..epoch.meta.num_lanes {
         let dir = lane_dir(&epoch.dir, lane);
         let checked = patiently(
-            || check_lane(&dir, lane),
+            || check_lane(fs, &dir, lane),
             |outcome| matches!(outcome, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound),
         )?;
         report.add(checked.report);
@@ -67,7 +77,7 @@ pub fn verify(root: &Path) -> Result<Report> {
         places.sort_unstable();
         places.dedup();
     }
-    report.check_terms(&epoch.dir.join(TERMS), relied_on, &places)?;
+    report.check_terms(fs, &epoch.dir.join(TERMS), relied_on, &places)?;
     Ok(report)
 }
 
@@ -87,8 +97,8 @@ fn patiently<T>(
 }
 
 impl Report {
-    fn count_file(&mut self, path: &Path) -> Result<()> {
-        self.bytes += fs::len(path)?;
+    fn count_file(&mut self, fs: &Fs, path: &Path) -> Result<()> {
+        self.bytes += fs.len(path)?;
         self.files += 1;
         Ok(())
     }
@@ -103,12 +113,18 @@ impl Report {
     }
 
     /// `places`: those that keys lead to, ascending.
-    fn check_terms(&mut self, path: &Path, relied_on: Extent, places: &[u32]) -> Result<()> {
-        if !fs::exists(path)? {
+    fn check_terms(
+        &mut self,
+        fs: &Fs,
+        path: &Path,
+        relied_on: Extent,
+        places: &[u32],
+    ) -> Result<()> {
+        if !fs.exists(path)? {
             return Extent::default().check(path, relied_on);
         }
         let read = || {
-            let bytes = fs::read(path)?;
+            let bytes = fs.read(path)?;
             let (mut terms, mut known) = (0, Vec::new());
             let extent = TermLog::parse(path, &bytes, &mut |place, _| {
                 terms += 1;
@@ -129,7 +145,7 @@ impl Report {
         }
         self.terms = terms;
         self.torn_bytes = torn(len, &extent);
-        self.count_file(path)
+        self.count_file(fs, path)
     }
 }
 
@@ -140,14 +156,14 @@ struct CheckedLane {
     places: Vec<u32>,
 }
 
-fn check_lane(dir: &Path, lane: u32) -> Result<CheckedLane> {
+fn check_lane(fs: &Fs, dir: &Path, lane: u32) -> Result<CheckedLane> {
     let mut report = Report::default();
-    let manifest = Manifest::load(dir, lane)?;
-    report.count_file(&dir.join(manifest::FILE_NAME))?;
+    let manifest = Manifest::load(fs, dir, lane)?;
+    report.count_file(fs, &dir.join(manifest::FILE_NAME))?;
     // All opened before any is checked: a merge may remove the names, but not what is mapped.
     let open = |entry: &ManifestSegment| {
         let path = segment_path(dir, entry.number);
-        let segment = Segment::open(&path, lane, entry.number)?;
+        let segment = Segment::open(fs, &path, lane, entry.number)?;
         entry.agrees_with(&path, &segment)?;
         Ok(segment)
     };
@@ -184,7 +200,7 @@ fn check_lane(dir: &Path, lane: u32) -> Result<CheckedLane> {
         );
         return Err(Error::corrupt(&dir.join(manifest::FILE_NAME), 28, what));
     }
-    for path in fs::list(dir)? {
+    for path in fs.list(dir)? {
         let live = manifest.segments.iter().any(|s| segment_path(dir, s.number) == path);
         if !live && is_segment(&path) {
             report.leftovers.push(path);

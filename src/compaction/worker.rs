@@ -9,7 +9,7 @@ use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
 use crate::dictionary::Dictionary;
 use crate::epoch::segment_path;
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::lane::{Frozen, Keeper, Lane, Version};
 use crate::manifest::{Manifest, ManifestSegment};
@@ -21,6 +21,7 @@ use crate::stats::Counters;
 /// What flushes and merges need of the index around the lane.
 #[derive(Debug)]
 pub(crate) struct Upkeep<'i> {
+    pub(crate) fs: &'i Fs,
     pub(crate) counters: &'i Counters,
     pub(crate) dictionary: &'i Dictionary,
 }
@@ -200,10 +201,10 @@ impl Lane {
             let segments = next.manifest_segments();
             // Terms first: no key on disk may lead to a term that is not.
             let stored = upkeep.dictionary.persist().and_then(|terms| {
-                Manifest { lane, next_number, live_keys, terms, segments }.store(dir)
+                Manifest { lane, next_number, live_keys, terms, segments }.store(upkeep.fs, dir)
             });
             if let Err(e) = stored {
-                next.remove_unnamed(dir, lane);
+                next.remove_unnamed(upkeep.fs, dir, lane);
                 return Err(e);
             }
         }
@@ -216,7 +217,7 @@ impl Lane {
         drop(dropped);
         for segment in replaced.iter().filter(|s| s.is_on_disk()) {
             // A file that stays behind costs space until the next open, not correctness.
-            let removed = fs::remove(segment.path());
+            let removed = upkeep.fs.remove(segment.path());
             upkeep.counters.leftovers.fetch_add(u64::from(removed.is_err()), Ordering::Relaxed);
         }
         Ok(())
@@ -237,11 +238,13 @@ impl Lane {
             None => Segment::new(MappedBytes::anonymous(bytes)?, None),
             Some(dir) => {
                 let path = segment_path(dir, number);
-                fs::write_synced(&path, &bytes)?;
-                let opened =
-                    fs::sync_dir(dir).and_then(|()| Segment::open(&path, self.number, number));
+                upkeep.fs.write_synced(&path, &bytes)?;
+                let opened = upkeep
+                    .fs
+                    .sync_dir(dir)
+                    .and_then(|()| Segment::open(upkeep.fs, &path, self.number, number));
                 if opened.is_err() {
-                    let _ = fs::remove(&path);
+                    let _ = upkeep.fs.remove(&path);
                 }
                 opened
             }
@@ -249,13 +252,13 @@ impl Lane {
     }
 
     /// Opens a lane as its manifest describes it; `dictionary` has been read already.
-    pub(crate) fn open(dir: &Path, number: u32, dictionary: &Dictionary) -> Result<Self> {
-        let manifest = Manifest::load(dir, number)?;
+    pub(crate) fn open(fs: &Fs, dir: &Path, number: u32, dictionary: &Dictionary) -> Result<Self> {
+        let manifest = Manifest::load(fs, dir, number)?;
         dictionary.check_extent(manifest.terms)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
-            let segment = Segment::open(&path, number, entry.number)?;
+            let segment = Segment::open(fs, &path, number, entry.number)?;
             entry.agrees_with(&path, &segment)?;
             segments.push((entry.level, Arc::new(segment)));
         }
@@ -276,13 +279,13 @@ impl Version {
 
     /// After a failure, removes the newest segment's file unless the manifest names it: on a full
     /// disk its space is needed.
-    fn remove_unnamed(&self, dir: &Path, lane: u32) {
-        let named = |number| match Manifest::load(dir, lane) {
+    fn remove_unnamed(&self, fs: &Fs, dir: &Path, lane: u32) {
+        let named = |number| match Manifest::load(fs, dir, lane) {
             Ok(manifest) => manifest.segments.iter().any(|s| s.number == number),
             Err(_) => true,
         };
         if let Some(newest) = self.segments.first().filter(|s| !named(s.number())) {
-            let _ = fs::remove(newest.path());
+            let _ = fs.remove(newest.path());
         }
     }
 

@@ -16,14 +16,12 @@
 //! What follows the first record that is not whole is a torn append, or damage: which of the two
 //! is told by how much was relied on. A manifest states that, and which generation it meant.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
 use crate::frame::{FORMAT_VERSION, check_version};
-use crate::fs;
+use crate::fs::{Fs, OpenFile};
 
 const MAGIC: &[u8; 8] = b"LSMI-TRM";
 const HEADER: usize = 32;
@@ -33,9 +31,10 @@ const CRC: usize = 4;
 /// The open file.
 #[derive(Debug)]
 pub(crate) struct TermLog {
+    fs: Fs,
     path: PathBuf,
     /// Made by the first append: most indexes have no terms.
-    file: Option<File>,
+    file: Option<OpenFile>,
     extent: Extent,
     /// The file is in place, but its directory's entry may not be on stable storage yet.
     entry_unsynced: bool,
@@ -68,17 +67,19 @@ impl TermLog {
     /// Reads the log, handing each term to `each`. What follows the last whole record is left
     /// where it is, for the next append to cut off; [`TermLog::extent`] tells what is whole.
     pub(crate) fn open(
+        fs: &Fs,
         path: PathBuf,
         mut each: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<Self> {
-        if !fs::exists(&path)? {
-            return Ok(Self { path, file: None, extent: Extent::default(), entry_unsynced: false });
+        let fs = fs.clone();
+        if !fs.exists(&path)? {
+            let extent = Extent::default();
+            return Ok(Self { fs, path, file: None, extent, entry_unsynced: false });
         }
-        let bytes = fs::read(&path)?;
+        let bytes = fs.read(&path)?;
         let extent = Self::parse(&path, &bytes, &mut each)?;
-        let file =
-            OpenOptions::new().write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
-        Ok(Self { path, file: Some(file), extent, entry_unsynced: false })
+        let file = fs.open(&path)?;
+        Ok(Self { fs, path, file: Some(file), extent, entry_unsynced: false })
     }
 
     /// Checks every record without changing anything; how much is whole.
@@ -148,12 +149,11 @@ impl TermLog {
         if self.file.is_none() {
             return self.replace_with(1, records);
         }
-        // An append that failed half-way may have left bytes behind.
-        self.cut()?;
-        let path = &self.path;
-        if let Some(file) = &mut self.file {
-            file.write_all(records).map_err(|e| Error::io("write", path, e))?;
-            file.sync_data().map_err(|e| Error::io("sync", path, e))?;
+        if let Some(file) = &self.file {
+            // An append that failed half-way may have left bytes behind.
+            file.truncate(self.extent.len)?;
+            file.append(records)?;
+            file.sync()?;
             self.extent.len += records.len() as u64;
         }
         Ok(())
@@ -167,7 +167,7 @@ impl TermLog {
     fn replace_with(&mut self, generation: u64, records: &[u8]) -> Result<()> {
         let begun = Extent { generation, len: (HEADER + records.len()) as u64 };
         let bytes = [&Self::header(begun), records].concat();
-        let file = fs::rename_over(&self.path, &bytes)?;
+        let file = self.fs.rename_over(&self.path, &bytes)?;
         // From here on the old file is nobody's, whatever happens: appends go to the new one.
         (self.file, self.extent, self.entry_unsynced) = (Some(file), begun, true);
         self.sync_entry()
@@ -175,19 +175,10 @@ impl TermLog {
 
     fn sync_entry(&mut self) -> Result<()> {
         if self.entry_unsynced {
-            self.path.parent().map_or(Ok(()), fs::sync_dir)?;
+            self.path.parent().map_or(Ok(()), |dir| self.fs.sync_dir(dir))?;
             self.entry_unsynced = false;
         }
         Ok(())
-    }
-
-    fn cut(&mut self) -> Result<()> {
-        let (path, len) = (&self.path, self.extent.len);
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.set_len(len)
-            .and_then(|()| file.seek(SeekFrom::Start(len)))
-            .map(|_| ())
-            .map_err(|e| Error::io("truncate", path, e))
     }
 }
 
@@ -215,7 +206,7 @@ mod tests {
 
     fn read(path: &Path) -> Result<Terms> {
         let mut terms = Terms::new();
-        TermLog::open(path.to_path_buf(), |place, term| {
+        TermLog::open(&Fs::disk(), path.to_path_buf(), |place, term| {
             terms.push((place, term.to_vec()));
             Ok(())
         })?;
@@ -224,7 +215,7 @@ mod tests {
 
     fn write(path: &Path) -> Terms {
         let terms = vec![(0, b"a".to_vec()), (7, vec![]), (1, vec![9; 300])];
-        let mut log = TermLog::open(path.to_path_buf(), |_, _| Ok(())).expect("new");
+        let mut log = TermLog::open(&Fs::disk(), path.to_path_buf(), |_, _| Ok(())).expect("new");
         for (place, term) in &terms {
             let mut record = Vec::new();
             TermLog::encode(&mut record, *place, term);
@@ -280,7 +271,7 @@ mod tests {
         let terms = write(&path);
         let sound = std::fs::read(&path).expect("read");
         std::fs::write(&path, &sound[..sound.len() - 5]).expect("write");
-        let mut log = TermLog::open(path.clone(), |_, _| Ok(())).expect("torn");
+        let mut log = TermLog::open(&Fs::disk(), path.clone(), |_, _| Ok(())).expect("torn");
         let mut record = Vec::new();
         TermLog::encode(&mut record, terms[2].0, &terms[2].1);
         log.append(&record).expect("append");
@@ -292,7 +283,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("TERMS");
         write(&path);
-        let mut log = TermLog::open(path.clone(), |_, _| Ok(())).expect("sound");
+        let mut log = TermLog::open(&Fs::disk(), path.clone(), |_, _| Ok(())).expect("sound");
         let before = log.extent();
         let mut record = Vec::new();
         TermLog::encode(&mut record, 7, b"x");

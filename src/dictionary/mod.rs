@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::Fs;
 use crate::hash::KeyHasher;
 use grace::Grace;
 pub(crate) use log::{Extent, TermLog};
@@ -87,16 +87,16 @@ impl Dictionary {
 
     /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
     /// [`Dictionary::count_references`].
-    pub(crate) fn open(path: PathBuf, hasher: KeyHasher) -> Result<Self> {
+    pub(crate) fn open(fs: &Fs, path: PathBuf, hasher: KeyHasher) -> Result<Self> {
         let mut dictionary = Self::in_memory(hasher);
-        if fs::exists(&path)? {
+        if fs.exists(&path)? {
             // Growing step by step would hash every term once more for each step.
-            let bytes = fs::len(&path)? as usize / SHARDS;
+            let bytes = fs.len(&path)? as usize / SHARDS;
             for shard in dictionary.shards() {
                 shard.write().reserve(bytes / TYPICAL_TERM, bytes);
             }
         }
-        let log = TermLog::open(path, |id, term| {
+        let log = TermLog::open(fs, path, |id, term| {
             let Address { hash, .. } = dictionary.address(term);
             let mut terms = dictionary.shards()[shard_of(id)].write();
             // A place written twice was freed in between.

@@ -1,6 +1,7 @@
 //! The dictionary as a whole: lives of terms and ids, in memory and over its file.
 
 use super::*;
+use crate::fs::Fs;
 use crate::hash::HashKey;
 
 fn hasher() -> KeyHasher {
@@ -105,13 +106,13 @@ fn packing_keeps_every_term() {
 fn the_file_brings_terms_back_and_frees_the_unused() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("TERMS");
-    let first = Dictionary::open(path.clone(), hasher()).expect("new");
+    let first = Dictionary::open(&Fs::disk(), path.clone(), hasher()).expect("new");
     let kept = intern(&first, b"kept");
     let unused = intern(&first, b"unused");
     first.persist().expect("persist");
     drop(first);
 
-    let second = Dictionary::open(path, hasher()).expect("reopened");
+    let second = Dictionary::open(&Fs::disk(), path, hasher()).expect("reopened");
     second
         .count_references(|count| {
             count(&[5, kept]);
@@ -126,7 +127,8 @@ fn the_file_brings_terms_back_and_frees_the_unused() {
 #[test]
 fn on_disk_an_id_is_used_again_after_a_whole_flush() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let dictionary = Dictionary::open(dir.path().join("TERMS"), hasher()).expect("new");
+    let dictionary =
+        Dictionary::open(&Fs::disk(), dir.path().join("TERMS"), hasher()).expect("new");
     let intern_next = |n| intern(&dictionary, &neighbour(&dictionary, n));
     let first = intern_next(0);
     release(&dictionary, &neighbour(&dictionary, 0));
@@ -142,7 +144,7 @@ fn on_disk_an_id_is_used_again_after_a_whole_flush() {
 fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("TERMS");
-    let dictionary = Dictionary::open(path.clone(), hasher()).expect("new");
+    let dictionary = Dictionary::open(&Fs::disk(), path.clone(), hasher()).expect("new");
     let kept = intern(&dictionary, b"kept");
     for n in 0..20_u32 {
         let long = n.to_le_bytes().repeat(100_000);
@@ -151,7 +153,7 @@ fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
     }
     dictionary.persist().expect("persist");
     let retired = intern(&dictionary, b"retired");
-    let before = fs::len(&path).expect("written");
+    let before = Fs::disk().len(&path).expect("written");
     dictionary
         .recycle_around(|| {
             // Retired while the flush was on its way: segments may lead to it.
@@ -160,9 +162,9 @@ fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
         })
         .expect("flushed");
     dictionary.persist().expect("persist");
-    assert!(fs::len(&path).expect("rewritten") < before / 1000);
+    assert!(Fs::disk().len(&path).expect("rewritten") < before / 1000);
     drop(dictionary);
-    let again = Dictionary::open(path, hasher()).expect("reopened");
+    let again = Dictionary::open(&Fs::disk(), path, hasher()).expect("reopened");
     assert_eq!(term(&again, kept).as_deref(), Some(&b"kept"[..]));
     assert_eq!(term(&again, retired).as_deref(), Some(&b"retired"[..]));
 }
@@ -170,7 +172,8 @@ fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
 #[test]
 fn a_missing_term_is_damage() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let dictionary = Dictionary::open(dir.path().join("TERMS"), hasher()).expect("new");
+    let dictionary =
+        Dictionary::open(&Fs::disk(), dir.path().join("TERMS"), hasher()).expect("new");
     let counted = dictionary.count_references(|count| {
         count(&[TERM_ID_FLAG | 3]);
         Ok(())

@@ -9,6 +9,7 @@ use super::mph::Mph;
 use super::writer::DELTA_FLAG;
 use crate::config::Verify;
 use crate::error::{Error, Result};
+use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::record::{Ids, RecordRef};
@@ -43,8 +44,8 @@ impl Probe {
 impl Segment {
     /// Opens a segment file: header, length and the hash function's checksums are checked, the
     /// other sections only by [`Segment::check`].
-    pub(crate) fn open(path: &Path, lane: u32, number: u64) -> Result<Self> {
-        let segment = Self::new(MappedBytes::open(path)?, Some(path.to_path_buf()))?;
+    pub(crate) fn open(fs: &Fs, path: &Path, lane: u32, number: u64) -> Result<Self> {
+        let segment = Self::new(MappedBytes::open(fs, path)?, Some(path.to_path_buf()))?;
         let found = (segment.header.lane, segment.header.number);
         if found != (lane, number) {
             let what = format!("it is segment {} of lane {}", found.1, found.0);

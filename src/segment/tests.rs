@@ -6,6 +6,7 @@ use super::format::{HEADER_LEN, Header, Layout, Section};
 use super::*;
 use crate::config::Verify;
 use crate::error::{Error, Result};
+use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::mmap::{Buffer, MappedBytes};
 use crate::record::{Delta, Record, RecordRef};
@@ -309,7 +310,8 @@ fn every_flipped_bit_of_a_file_is_found() {
     let path = dir.path().join("a.seg");
     let sound = bytes_of(&records(12, 11));
     std::fs::write(&path, &sound).expect("write");
-    let check = || Segment::open(&path, LANE, NUMBER).and_then(|segment| segment.check());
+    let check =
+        || Segment::open(&Fs::disk(), &path, LANE, NUMBER).and_then(|segment| segment.check());
     check().expect("sound");
     for bit in 0..sound.len() * 8 {
         let mut damaged = sound.clone();
@@ -331,12 +333,15 @@ fn every_other_length_and_name_is_refused_at_open() {
     let longer = [sound.as_slice(), &[0; 64]].concat();
     for len in (0..sound.len()).chain(sound.len() + 1..=longer.len()) {
         std::fs::write(&path, &longer[..len]).expect("write");
-        let opened = Segment::open(&path, LANE, NUMBER);
+        let opened = Segment::open(&Fs::disk(), &path, LANE, NUMBER);
         assert!(matches!(opened, Err(Error::Corrupt { .. })), "cut to {len} bytes");
     }
     std::fs::write(&path, &sound).expect("write");
     for (lane, number) in [(LANE + 1, NUMBER), (LANE, NUMBER + 1)] {
-        assert!(matches!(Segment::open(&path, lane, number), Err(Error::Corrupt { .. })));
+        assert!(matches!(
+            Segment::open(&Fs::disk(), &path, lane, number),
+            Err(Error::Corrupt { .. })
+        ));
     }
-    Segment::open(&path, LANE, NUMBER).expect("sound");
+    Segment::open(&Fs::disk(), &path, LANE, NUMBER).expect("sound");
 }
