@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use lsm_index::{Error, Index, Most, Op, Target};
+use lsm_index::{Durability, Error, Index, Most, Op, Target};
 use support::threads::{batch_key, key, put_lasting, read, write_batch};
 use support::{Random, config, not_stuck};
 
@@ -51,7 +51,7 @@ fn assert_closed(index: &Index) {
         index.count().map(drop),
         index.ids().map(drop),
         index.put(&key(1), 1).map(drop),
-        index.try_change(&key(1), 1, Op::Delete).map(drop),
+        index.try_change(&key(1), 1, Op::Delete, Durability::Sync).map(drop),
         index.write(&[(Op::Put, &key(1), 1)]).map(drop),
         index.route(&key(1), Target::Term(b"term"), Op::Put).map(drop),
         index.targets(&key(1), Most::ALL, |_| ()).map(drop),

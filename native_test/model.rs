@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lsm_index::{Config, Index, Loader, Op, Verify};
+use lsm_index::{Config, Durability, HashKey, Index, Loader, Op, SMALLEST_LOG, Verify};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 
@@ -38,6 +38,10 @@ enum Step {
     Flush,
     Compact,
     Reopen,
+    /// A put that the log does not have.
+    Unlogged(u8, u32),
+    /// The end of the process, as far as the files can tell: dropped, not closed.
+    Crash,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -49,11 +53,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => prop::collection::vec((any::<bool>(), key.clone(), id.clone()), 0..20).prop_map(Step::Batch),
         2 => (key.clone(), 0..3000_u32, 1..300_u32).prop_map(|(k, from, n)| Step::Hot(k, from, n)),
         2 => (key.clone(), 0..3000_u32, 1..300_u32).prop_map(|(k, from, n)| Step::Cool(k, from, n)),
-        2 => prop::collection::vec((key, id), 0..60).prop_map(Step::Load),
+        2 => prop::collection::vec((key.clone(), id.clone()), 0..60).prop_map(Step::Load),
         4 => Just(Step::Work),
         4 => Just(Step::Flush),
         2 => Just(Step::Compact),
         2 => Just(Step::Reopen),
+        2 => (key.clone(), id.clone()).prop_map(|(k, i)| Step::Unlogged(k, i)),
+        3 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -64,6 +70,8 @@ struct Setting {
     threshold: u32,
     verify: Verify,
     on_disk: bool,
+    max_log_bytes: Option<u64>,
+    hash_key: [u8; 16],
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
@@ -72,13 +80,17 @@ fn settings() -> impl Strategy<Value = Setting> {
         prop::sample::select(vec![1_u32, 2, 5, 50, 10_000]),
         prop::sample::select(vec![Verify::Full, Verify::Fast]),
         prop::bool::weighted(0.4),
+        prop::sample::select(vec![None, Some(SMALLEST_LOG)]),
+        any::<[u8; 16]>(),
     )
-        .prop_map(|(lanes, threshold, verify, on_disk)| Setting {
+        .prop_map(|(lanes, threshold, verify, on_disk, max_log_bytes, hash_key)| Setting {
             // Every lane of an index on disk costs file operations.
             lanes: if on_disk { lanes.min(3) } else { lanes },
             threshold,
             verify,
             on_disk,
+            max_log_bytes,
+            hash_key,
         })
 }
 
@@ -86,6 +98,8 @@ struct Bench {
     index: Index,
     config: Config,
     dir: Option<tempfile::TempDir>,
+    /// The log does not have everything.
+    unlogged: bool,
 }
 
 impl Bench {
@@ -94,14 +108,16 @@ impl Bench {
             num_lanes: Some(setting.lanes),
             compaction_threshold: Some(setting.threshold),
             verify: setting.verify,
-            hash_key: None,
+            max_log_bytes: setting.max_log_bytes,
+            hash_key: Some(HashKey(setting.hash_key)),
+            ..Config::default()
         };
         // In memory where that can be had: thousands of cases sync tens of thousands of files.
         let shm = Path::new("/dev/shm");
         let root = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
         let dir = setting.on_disk.then(|| tempfile::tempdir_in(root).expect("temporary directory"));
         let index = Self::open(&config, dir.as_ref());
-        Self { index, config, dir }
+        Self { index, config, dir, unlogged: false }
     }
 
     fn open(config: &Config, dir: Option<&tempfile::TempDir>) -> Index {
@@ -114,6 +130,18 @@ impl Bench {
     fn reopen(&mut self) {
         if self.dir.is_some() {
             self.index.close().expect("close");
+            self.unlogged = false;
+            self.index = Self::open(&self.config, self.dir.as_ref());
+        }
+    }
+
+    fn crash(&mut self) {
+        if self.dir.is_some() {
+            if std::mem::take(&mut self.unlogged) {
+                self.index.sync().expect("sync");
+            }
+            // Drops the lock before it is asked for again.
+            self.index = Index::in_memory(&Config::default()).expect("in memory");
             self.index = Self::open(&self.config, self.dir.as_ref());
         }
     }
@@ -158,6 +186,12 @@ fn apply(bench: &mut Bench, model: &mut Model, step: &Step) {
         Step::Flush => index.flush().expect("flush"),
         Step::Compact => index.compact().expect("compact"),
         Step::Reopen => bench.reopen(),
+        Step::Unlogged(k, id) => {
+            bench.unlogged = true;
+            let changed = index.change(&key(*k), *id, Op::Put, Durability::Memory).expect("put");
+            assert_eq!(changed, put(model, key(*k), *id));
+        }
+        Step::Crash => bench.crash(),
     }
 }
 
@@ -215,6 +249,8 @@ fn run(setting: &Setting, steps: &[Step]) {
             check(&bench.index, &model);
         }
     }
+    check(&bench.index, &model);
+    bench.crash();
     check(&bench.index, &model);
     bench.reopen();
     check(&bench.index, &model);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use lsm_index::{Attempt, Index, KeyHasher, Op, SlotTable, Target};
+use lsm_index::{Attempt, Durability, Index, KeyHasher, Op, SlotTable, Target};
 use support::threads::{batch_key, key};
 use support::{HASH_KEY, config, not_stuck};
 
@@ -16,7 +16,8 @@ fn a_wake_up_is_claimed_once_a_burst() {
     let index = Index::in_memory(&config(1, 1)).expect("in memory");
     assert!(!index.claim_wakeup(), "no work yet");
     assert!(!index.work().expect("work"), "no work yet");
-    let try_put = |n: usize| index.try_change(&key(n), 1, Op::Put).expect("put");
+    let try_put =
+        |n: usize| index.try_change(&key(n), 1, Op::Put, Durability::Memory).expect("put");
     assert_eq!(try_put(0), Attempt::Done(true));
     assert!(index.claim_wakeup(), "the overlay is full");
     assert!(!index.claim_wakeup(), "claimed already");
@@ -24,8 +25,11 @@ fn a_wake_up_is_claimed_once_a_burst() {
     assert_eq!((try_put(1), try_put(2)), (Attempt::Done(true), Attempt::Done(true)));
     assert!(!index.claim_wakeup(), "claimed already");
     assert_eq!(try_put(3), Attempt::Busy);
-    assert_eq!(index.try_write(&[(Op::Put, &key(3), 1)]).expect("write"), Attempt::Busy);
-    let route = index.try_route(&key(3), Target::Term(b"term"), Op::Put);
+    assert_eq!(
+        index.try_write(&[(Op::Put, &key(3), 1)], Durability::Memory).expect("write"),
+        Attempt::Busy
+    );
+    let route = index.try_route(&key(3), Target::Term(b"term"), Op::Put, Durability::Memory);
     assert_eq!(route.expect("route"), Attempt::Busy);
     assert!(index.get(&key(3)).expect("get").as_slice().is_empty(), "busy means not done");
     assert_eq!(index.count().expect("count"), 3);
@@ -54,7 +58,9 @@ fn writers_that_wait_for_the_worker_get_on() {
                 scope.spawn(move || {
                     for i in 0..20_000 {
                         let key = batch_key(writer, 2, i);
-                        while index.try_change(&key, 1, Op::Put).expect("put") == Attempt::Busy {
+                        while index.try_change(&key, 1, Op::Put, Durability::Memory).expect("put")
+                            == Attempt::Busy
+                        {
                             thread::yield_now();
                         }
                         if index.claim_wakeup() {
@@ -102,7 +108,9 @@ fn no_wake_up_is_lost() {
                     let op = if round % 2 == 0 { Op::Put } else { Op::Delete };
                     for key in key_of_lane.values() {
                         // Busy while the worker has the lane for a last look.
-                        while index.try_change(key, 1, op).expect("change") == Attempt::Busy {}
+                        while index.try_change(key, 1, op, Durability::Memory).expect("change")
+                            == Attempt::Busy
+                        {}
                         if index.claim_wakeup() {
                             wake.send(()).expect("the worker listens");
                         }

@@ -57,6 +57,8 @@ pub(crate) struct LanePlan<'i> {
     keys: Vec<KeyPlan>,
     /// Live keys gained by all of them.
     growth: i64,
+    /// The log has the batch's part of this lane although nothing changes.
+    logged: bool,
     /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for the
     /// caller to drop, the one it replaced.
     exchange: Option<Overlay>,
@@ -188,14 +190,27 @@ impl Lane {
         Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below }))
     }
 
-    /// Makes the changes of one key. True if that filled the overlay, and there is work for the
+    /// Makes the changes of one key, which `record` of the log has. True if that filled the overlay, and there is work for the
     /// compactor.
-    pub(crate) fn make(&self, _gate: &Gate<'_>, plan: KeyPlan, limits: Limits) -> bool {
+    pub(crate) fn make(
+        &self,
+        _gate: &Gate<'_>,
+        plan: KeyPlan,
+        record: Option<u64>,
+        limits: Limits,
+    ) -> bool {
         let growth = plan.growth;
         let mut state = self.state.write();
         plan.apply(&mut state.active);
+        state.logged.note(record);
         self.grow(&mut state, growth);
         state.freeze_if_full(limits)
+    }
+
+    /// Takes in that `record` has changes of this lane that come to nothing. Never freezes.
+    pub(crate) fn note_logged(&self, _gate: &Gate<'_>, record: Option<u64>) -> bool {
+        self.state.write().logged.note(record);
+        false
     }
 
     fn grow(&self, state: &mut State, growth: i64) {
@@ -209,7 +224,7 @@ impl Lane {
 
 impl<'i> LanePlan<'i> {
     pub(crate) fn new(lane: &'i Lane, gate: Gate<'i>) -> Self {
-        Self { lane, gate, keys: Vec::new(), growth: 0, exchange: None }
+        Self { lane, gate, keys: Vec::new(), growth: 0, logged: false, exchange: None }
     }
 
     /// Plans the changes of one key; the number of pairs that will be other than they are.
@@ -221,8 +236,13 @@ impl<'i> LanePlan<'i> {
         Ok(changes)
     }
 
+    /// The log has something of this lane that changes nothing.
+    pub(crate) fn note_logged(&mut self) {
+        self.logged = true;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys.is_empty() && !self.logged
     }
 
     /// Makes the changes in a copy of the overlay, for readers not to wait for them.
@@ -232,13 +252,19 @@ impl<'i> LanePlan<'i> {
         self.exchange = Some(overlay);
     }
 
-    /// Makes the changes under the lane's lock, which the caller holds. True if that filled the
-    /// overlay.
-    pub(crate) fn publish(&mut self, state: &mut State, limits: Limits) -> bool {
+    /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller holds.
+    /// True if that filled the overlay.
+    pub(crate) fn publish(
+        &mut self,
+        state: &mut State,
+        record: Option<u64>,
+        limits: Limits,
+    ) -> bool {
         match &mut self.exchange {
             Some(overlay) => std::mem::swap(&mut state.active, overlay),
             None => self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active)),
         }
+        state.logged.note(record);
         self.lane.grow(state, self.growth);
         state.freeze_if_full(limits)
     }

@@ -7,6 +7,10 @@ use crate::hash::{HashKey, NUM_SLOTS};
 pub const DEFAULT_LANES: u32 = 64;
 /// Largest weight (keys plus listed ids) of a lane's overlay before it is flushed.
 pub const DEFAULT_COMPACTION_THRESHOLD: u32 = 10_000;
+/// Bytes of the write-ahead log, unless said otherwise: a second or two of recovery.
+pub const DEFAULT_MAX_LOG_BYTES: u64 = 64 << 20;
+/// The least that `max_log_bytes` may be.
+pub const SMALLEST_LOG: u64 = 4 << 10;
 /// Overlays of small lanes may grow to this weight, whatever their share of the lane.
 const SMALLEST_OVERLAY: usize = 512;
 /// An overlay has at most this fraction of its lane's weight.
@@ -22,6 +26,19 @@ pub enum Verify {
     Fast,
 }
 
+/// What a change survives once the call that made it has returned. Of an index without a path
+/// nothing is left after the process ends, whatever is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Nothing: there is no log. A crash loses what was not flushed, and may leave half of a batch.
+    Memory,
+    /// The end of the process, however it comes: the change is in the kernel's hands.
+    #[default]
+    Os,
+    /// A power failure too: the change is on stable storage.
+    Sync,
+}
+
 /// Options of an index.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -34,6 +51,14 @@ pub struct Config {
     pub verify: Verify,
     /// The secret key of the hash function. `None` takes what is stored, or a random one.
     pub hash_key: Option<HashKey>,
+    /// What changes survive, unless the call says otherwise.
+    pub durability: Durability,
+    /// Bytes of the write-ahead log, at least [`SMALLEST_LOG`]; writers wait when it has grown to
+    /// that. It bounds the time of a recovery. `None` takes [`DEFAULT_MAX_LOG_BYTES`].
+    pub max_log_bytes: Option<u64>,
+    /// Opens an index whose log is damaged, leaving out what cannot be read; see
+    /// [`Recovery::dropped`](crate::Recovery::dropped).
+    pub salvage: bool,
 }
 
 impl Config {
@@ -48,6 +73,9 @@ impl Config {
         }
         if self.compaction_threshold == Some(0) {
             return refuse("compaction_threshold", "0 is not at least 1".into());
+        }
+        if let Some(bytes) = self.max_log_bytes.filter(|&bytes| bytes < SMALLEST_LOG) {
+            return refuse("max_log_bytes", format!("{bytes} is not at least {SMALLEST_LOG}"));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::frame::{self, PayloadWriter};
 use crate::fs::{self, Fs};
 use crate::hash::HashKey;
 use crate::manifest::{self, Manifest};
+use crate::wal::{self, Wal};
 
 const CURRENT_MAGIC: &[u8; 8] = b"LSMI-CUR";
 const META_MAGIC: &[u8; 8] = b"LSMI-MET";
@@ -30,6 +31,7 @@ pub(crate) struct Meta {
 /// A complete set of lanes on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Epoch {
+    pub(crate) number: u64,
     pub(crate) dir: PathBuf,
     pub(crate) meta: Meta,
 }
@@ -52,6 +54,7 @@ impl Epoch {
         if fs.exists(&root.join(CURRENT))? {
             let epoch = Self::open(fs, root)?;
             epoch.agrees_with(root, config)?;
+            epoch.settle(fs, root)?;
             epoch.remove_leftovers(fs, root)?;
             return Ok(epoch);
         }
@@ -64,11 +67,11 @@ impl Epoch {
         let path = root.join(CURRENT);
         let bytes = frame::read(fs, &path)?;
         let mut payload = frame::open(&path, &bytes, CURRENT_MAGIC)?;
-        let epoch = payload.u64()?;
+        let number = payload.u64()?;
         payload.finish()?;
-        let dir = epoch_dir(root, epoch);
+        let dir = epoch_dir(root, number);
         let meta = Meta::load(fs, &dir)?;
-        Ok(Self { dir, meta })
+        Ok(Self { number, dir, meta })
     }
 
     fn create(fs: &Fs, root: &Path, config: &Config) -> Result<Self> {
@@ -79,7 +82,8 @@ impl Epoch {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let num_lanes = config.num_lanes.unwrap_or(DEFAULT_LANES);
         let meta = Meta { num_lanes, hash_key, created };
-        let dir = epoch_dir(root, 1);
+        let number = 1;
+        let dir = epoch_dir(root, number);
         // Whatever a crash left of an earlier attempt is written over: without CURRENT it is
         // nobody's.
         for lane in 0..num_lanes {
@@ -89,11 +93,13 @@ impl Epoch {
         }
         fs.write_synced(&dir.join(META), &meta.encode())?;
         fs.sync_dir(&dir)?;
+        Wal::create(fs, root, number)?;
         fs.sync_dir(root)?;
+        fs.sync_parent(root)?;
         let mut payload = PayloadWriter::default();
-        payload.u64(1);
+        payload.u64(number);
         fs.replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
-        Ok(Self { dir, meta })
+        Ok(Self { number, dir, meta })
     }
 
     fn agrees_with(&self, root: &Path, config: &Config) -> Result<()> {
@@ -107,6 +113,19 @@ impl Epoch {
             return mismatch("hash_key", "another key".into(), "not that key".into());
         }
         Ok(())
+    }
+
+    /// Puts on stable storage what is there. A process that died may not have got as far as that, and
+    /// what is removed and written from now on relies on it.
+    fn settle(&self, fs: &Fs, root: &Path) -> Result<()> {
+        fs.sync_parent(root)?;
+        fs.sync_dir(root)?;
+        let terms = self.dir.join(TERMS);
+        if fs.exists(&terms)? {
+            fs.open(&terms)?.sync()?;
+        }
+        fs.sync_dir(&self.dir)?;
+        (0..self.meta.num_lanes).try_for_each(|lane| fs.sync_dir(&lane_dir(&self.dir, lane)))
     }
 
     /// Removes what a crash left behind of our own: half-written replacements, and segments that
@@ -138,22 +157,40 @@ pub(crate) fn is_segment(path: &Path) -> bool {
         && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Without CURRENT a directory is free for a new index, unless segments show that it has one: a
-/// creation that a crash cut short leaves none.
+/// Without CURRENT a directory is free for a new index, unless segments or records in a log show that
+/// it has one: a creation that a crash cut short leaves none.
 fn refuse_orphans(fs: &Fs, root: &Path) -> Result<()> {
-    let named = |path: &PathBuf, prefix: &str| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(prefix)) && path.is_dir()
+    let refuse = |place: &Path, what| {
+        let what = format!("it is missing, but {} holds {what}", place.display());
+        Err(Error::corrupt(&root.join(CURRENT), 0, what))
     };
-    for epoch in fs.list(root)?.iter().filter(|path| named(path, "epoch-")) {
-        for lane in fs.list(epoch)?.iter().filter(|path| named(path, "lane-")) {
-            if fs.list(lane)?.iter().any(|path| is_segment(path)) {
-                let what = format!("it is missing, but {} holds segments", lane.display());
-                return Err(Error::corrupt(&root.join(CURRENT), 0, what));
+    let log = root.join(wal::DIRECTORY);
+    if fs.exists(&log)? && wal::is_in_use(fs, &log)? {
+        return refuse(&log, "records");
+    }
+    for epoch in directories(fs, root, "epoch-")? {
+        for lane in directories(fs, &epoch, "lane-")? {
+            if fs.list(&lane)?.iter().any(|path| is_segment(path)) {
+                return refuse(&lane, "segments");
             }
         }
     }
     Ok(())
+}
+
+/// The directories in one whose names begin in a certain way.
+fn directories(fs: &Fs, dir: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let mut found = fs.list(dir)?;
+    found.retain(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+    });
+    let mut directories = Vec::new();
+    for path in found {
+        if fs.metadata(&path)?.is_some_and(|found| found.is_dir) {
+            directories.push(path);
+        }
+    }
+    Ok(directories)
 }
 
 impl Meta {

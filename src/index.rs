@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::MAX_KEY_LEN;
 use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
-use crate::config::{Config, DEFAULT_LANES, Limits, Verify};
+use crate::config::{Config, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Limits, Verify};
 use crate::dictionary::Dictionary;
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
@@ -17,14 +18,17 @@ use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
+use crate::recovery::Recovery;
 use crate::routes::HighIds;
 use crate::stats::Counters;
+use crate::wal::{Scan, Wal};
 
 /// A multimap from keys (bytes) to sets of ids, safe to share between threads.
 ///
-/// Reads never wait for files or compaction. Writes go to memory; [`Index::flush`] and
-/// background [`Index::work`] move them to segments, [`Index::sync`] and [`Index::close`] make
-/// all of them durable. What was written since is lost by a crash.
+/// Reads never wait for files or compaction. Writes go to the write-ahead log and to memory;
+/// [`Index::flush`] and background [`Index::work`] move them to segments. What a crash leaves of
+/// them is told by their [`Durability`]; [`Index::sync`] and [`Index::close`] put all of them on
+/// stable storage.
 #[derive(Debug)]
 pub struct Index {
     pub(crate) fs: Fs,
@@ -39,7 +43,10 @@ pub struct Index {
     root: Option<PathBuf>,
     lock: Mutex<Option<DirectoryLock>>,
     closed: Closed,
-    poison: OnceLock<String>,
+    /// None for an index in memory.
+    pub(crate) wal: Option<Wal>,
+    pub(crate) durability: Durability,
+    recovery: Recovery,
     /// A wake-up was claimed and work has not run dry since.
     pub(crate) awake: AtomicBool,
     pub(crate) work_waits: AtomicBool,
@@ -81,7 +88,7 @@ impl Index {
         let fs = Fs::new(system);
         fs.create_dir_all(path)?;
         let lock = DirectoryLock::acquire(&fs, path)?;
-        let Epoch { dir, meta } = Epoch::open_or_create(&fs, path, config)?;
+        let Epoch { number: epoch, dir, meta } = Epoch::open_or_create(&fs, path, config)?;
         let mut index = Self::assemble(fs, config, meta.num_lanes, &meta.hash_key);
         index.root = Some(path.to_path_buf());
         index.lock = Mutex::new(Some(lock));
@@ -90,11 +97,22 @@ impl Index {
             let lane = Lane::open(&index.fs, &lane_dir(&dir, number), number, &index.dictionary)?;
             slot.get_or_init(|| Box::new(lane));
         }
+        let relied_on = index.lanes().map(|lane| lane.keeper.lock().flushed).max().unwrap_or(0);
+        let (fs, hasher) = (&index.fs, &index.hasher);
+        let begun = Instant::now();
+        let scan = Scan::read(fs, path, hasher, epoch, relied_on, config.salvage)?;
+        scan.mend(fs)?;
+        let max_log_bytes = config.max_log_bytes.unwrap_or(DEFAULT_MAX_LOG_BYTES);
+        index.wal = Some(Wal::new(fs, hasher.clone(), epoch, max_log_bytes, &scan));
+        index.recovery = index.recover(&scan, begun)?;
         if index.dictionary.is_empty() {
             index.high_ids = HighIds::unknown();
         } else {
             index.high_ids = HighIds::terms();
-            index.dictionary.count_references(|count| index.for_each_key(|_, ids| count(ids)))?;
+            let replayed = index.recovery.batches > 0;
+            index
+                .dictionary
+                .count_references(replayed, |count| index.for_each_key(|_, ids| count(ids)))?;
         }
         Ok(index)
     }
@@ -114,7 +132,9 @@ impl Index {
             root: None,
             lock: Mutex::new(None),
             closed: Closed::default(),
-            poison: OnceLock::new(),
+            wal: None,
+            durability: config.durability,
+            recovery: Recovery::default(),
             awake: AtomicBool::new(false),
             work_waits: AtomicBool::new(false),
             next_lane: AtomicUsize::new(0),
@@ -145,7 +165,7 @@ impl Index {
 
     pub(crate) fn lane_or_new(&self, number: usize) -> &Lane {
         self.lanes[number].get_or_init(|| {
-            let keeper = Keeper { dir: None, next_number: 1, live_keys: 0 };
+            let keeper = Keeper { dir: None, next_number: 1, live_keys: 0, flushed: 0 };
             Box::new(Lane::new(number as u32, keeper, Version::default(), 0))
         })
     }
@@ -169,19 +189,36 @@ impl Index {
 
     /// Refuses writes from now on: memory may be half-changed. Reads go on.
     pub fn poison(&self, reason: &str) {
-        self.poison.get_or_init(|| reason.to_owned());
+        self.fs.poison(reason);
+    }
+
+    /// What opening the index found in the write-ahead log.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The log, if changes of that durability go there.
+    #[inline]
+    pub(crate) fn wal_for(&self, durability: Durability) -> Option<&Wal> {
+        self.wal.as_ref().filter(|_| durability != Durability::Memory)
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.closed.check()?;
-        match self.poison.get().map(String::as_str).or_else(|| self.fs.doubt()) {
+        match self.fs.poisoned() {
             None => Ok(()),
             Some(reason) => Err(Error::Poisoned { reason: reason.to_owned() }),
         }
     }
 
     pub(crate) fn upkeep(&self) -> Upkeep<'_> {
-        Upkeep { fs: &self.fs, counters: &self.counters, dictionary: &self.dictionary }
+        Upkeep {
+            fs: &self.fs,
+            counters: &self.counters,
+            dictionary: &self.dictionary,
+            wal: self.wal.as_ref(),
+        }
     }
 
     /// The ids of a key, ascending.
@@ -245,7 +282,8 @@ impl Index {
     /// or find the index closed. Closing twice is harmless.
     ///
     /// # Errors
-    /// The first of the flush; the index is closed all the same, without what was not flushed.
+    /// The first of the flush; the index is closed all the same. What was not flushed is in the log,
+    /// unless it was written with [`Durability::Memory`].
     pub fn close(&self) -> Result<()> {
         // Held throughout, so that whoever closes second returns when the first is done.
         let mut lock = self.lock.lock();
@@ -258,11 +296,17 @@ impl Index {
         for lane in self.lanes() {
             // A batch that found the index open may still be at it.
             drop(lane.gate());
-            if self.root.is_some() && rest.is_ok() && self.poison.get().is_none() {
+            if self.root.is_some() && rest.is_ok() && self.fs.poisoned().is_none() {
                 // What was written between the flush and the closing.
                 rest = lane.flush(&self.upkeep());
             }
             lane.clear();
+        }
+        if let Some(wal) = &self.wal
+            && flushed.is_ok()
+            && rest.is_ok()
+        {
+            rest = wal.trim(wal.next());
         }
         self.dictionary.clear();
         lock.take();

@@ -39,6 +39,7 @@ pub(crate) struct State {
     pub(crate) active: Overlay,
     /// Live keys gained (or lost) by the active overlay's changes.
     pub(crate) growth: i64,
+    pub(crate) logged: Logged,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) version: Arc<Version>,
     pub(crate) closed: bool,
@@ -50,6 +51,29 @@ pub(crate) struct Frozen {
     pub(crate) overlay: Overlay,
     /// Live keys gained (or lost) by its changes.
     pub(crate) growth: i64,
+    pub(crate) logged: Logged,
+}
+
+/// Where the log has an overlay's changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Logged {
+    /// The first and the last record with any of them.
+    pub(crate) records: Option<(u64, u64)>,
+    /// There are some that no record has.
+    pub(crate) partial: bool,
+}
+
+impl Logged {
+    /// A change was made that this record has; or none.
+    pub(crate) fn note(&mut self, record: Option<u64>) {
+        match record {
+            Some(last) => {
+                let first = self.records.map_or(last, |(first, _)| first);
+                self.records = Some((first, last));
+            }
+            None => self.partial = true,
+        }
+    }
 }
 
 /// The lane's segments, newest first, with their levels.
@@ -77,6 +101,8 @@ pub(crate) struct Keeper {
     pub(crate) next_number: u64,
     /// Live keys of the segments alone, as the manifest has it.
     pub(crate) live_keys: u64,
+    /// The last record of the log that the segments have the changes of.
+    pub(crate) flushed: u64,
 }
 
 /// Set once, when the index closes.
@@ -135,6 +161,19 @@ impl Lane {
     /// The right to write, if it is to be had before the caller's patience ends.
     pub(crate) fn try_gate(&self, patience: &mut Patience) -> Option<Gate<'_>> {
         self.gate.try_lock().or_else(|| self.gate.try_lock_until(patience.end()))
+    }
+
+    /// Whether some of the changes in memory are in no record of the log.
+    pub(crate) fn is_partly_logged(&self) -> bool {
+        let state = self.state.read();
+        state.logged.partial || state.frozen.as_ref().is_some_and(|frozen| frozen.logged.partial)
+    }
+
+    /// The first record of the log that has changes which are in memory only.
+    pub(crate) fn oldest_record(&self) -> Option<u64> {
+        let state = self.state.read();
+        let frozen = state.frozen.as_ref().and_then(|frozen| frozen.logged.records);
+        frozen.or(state.logged.records).map(|(first, _)| first)
     }
 
     /// Whether writers should let the flush before catch up.
@@ -220,15 +259,17 @@ impl State {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|f| &f.overlay))
     }
 
-    /// Puts the active overlay aside for the flush; false if there is nothing in it.
+    /// Puts the active overlay aside for the flush; false if there is nothing in it. An empty one can
+    /// have records in the log: of changes that came to nothing.
     pub(crate) fn freeze(&mut self) -> bool {
         debug_assert!(self.frozen.is_none());
-        if self.active.is_empty() {
+        if self.active.is_empty() && self.logged.records.is_none() {
             return false;
         }
         let overlay = std::mem::take(&mut self.active);
         let growth = std::mem::take(&mut self.growth);
-        self.frozen = Some(Arc::new(Frozen { overlay, growth }));
+        let logged = std::mem::take(&mut self.logged);
+        self.frozen = Some(Arc::new(Frozen { overlay, growth, logged }));
         true
     }
 

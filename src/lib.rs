@@ -41,11 +41,13 @@ mod manifest;
 mod mmap;
 mod overlay;
 mod record;
+mod recovery;
 mod routes;
 mod scan;
 mod segment;
 mod stats;
 mod verify;
+mod wal;
 mod word;
 mod write;
 
@@ -54,15 +56,20 @@ mod nif;
 
 pub use chain::IdSet;
 pub use change::Op;
-pub use config::{Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, Verify};
+pub use config::{
+    Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability,
+    SMALLEST_LOG, Verify,
+};
 pub use dictionary::TERM_ID_FLAG;
 pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash};
 pub use index::Index;
 pub use load::{LanePairs, Loader};
+pub use recovery::Recovery;
 pub use routes::{Listing, Most, Target};
 pub use stats::{Memory, Stats};
 pub use verify::{Report, verify, verify_on};
+pub use wal::LostBytes;
 pub use write::{Attempt, Change};
 
 /// The longest key, in bytes.

@@ -115,15 +115,15 @@ impl Index {
         for of_key in known.chunk_by(|a, b| a.0 == b.0) {
             for ids in of_key.chunks(MOST_AT_ONCE) {
                 self.relieve(number)?;
+                self.relieve_log()?;
                 let gate = lane.gate();
                 self.check_open()?;
                 wanted.clear();
                 wanted.extend(ids.iter().map(|&(_, id)| (id, Op::Put)));
-                if let Some(plan) = lane.plan(&gate, ids[0].0, &wanted)? {
-                    self.note(lane.make(&gate, plan, self.limits));
-                }
+                let wal = self.wal_for(self.durability);
+                self.change_key(lane, &gate, ids[0].0, &wanted, wal, None)?;
             }
         }
-        Ok(())
+        self.settle(self.durability)
     }
 }

@@ -7,6 +7,7 @@ use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::stats::{Counters, Memory, Stats};
+use crate::wal::Wal;
 
 impl Index {
     /// True once per burst: the caller tells whoever runs [`Index::work`].
@@ -33,6 +34,9 @@ impl Index {
                 self.next_lane.store((number + 1) % lanes, Ordering::Relaxed);
                 return self.flush_full(lane).map(|()| true);
             }
+        }
+        if let Some(wal) = self.wal.as_ref().filter(|wal| wal.wants_room()) {
+            return self.shorten_log(wal).map(|()| true);
         }
         if self.dictionary.pack() {
             return Ok(true);
@@ -62,6 +66,30 @@ impl Index {
                 self.flush_full(lane)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A writer that found the log full makes room itself.
+    pub(crate) fn relieve_log(&self) -> Result<()> {
+        while let Some(wal) = self.wal.as_ref().filter(|wal| wal.is_full()) {
+            self.counters.stalls.fetch_add(1, Ordering::Relaxed);
+            self.check_writable()?;
+            self.shorten_log(wal)?;
+        }
+        Ok(())
+    }
+
+    /// Does one piece of what it takes for the oldest file of the log to go: a lane's flush, or the
+    /// removal.
+    fn shorten_log(&self, wal: &Wal) -> Result<()> {
+        let (end, next) = (wal.oldest_end()?, wal.next());
+        // Who has appended a record holds the gates of its lanes until they know of it.
+        self.lanes().for_each(|lane| drop(lane.gate()));
+        let oldest = |lane: &Lane| lane.oldest_record().unwrap_or(next);
+        match self.lanes().min_by_key(|lane| oldest(lane)) {
+            Some(lane) if oldest(lane) <= end => lane.flush(&self.upkeep()),
+            Some(lane) => wal.trim(oldest(lane).min(next)),
+            None => wal.trim(next),
         }
     }
 
@@ -102,12 +130,17 @@ impl Index {
         self.lane(lane as usize).map_or(Ok(()), |lane| lane.compact(&self.upkeep()))
     }
 
-    /// Makes everything written so far durable. Without a path there is nothing to do.
+    /// Puts everything written so far on stable storage: syncs the log, and flushes lanes with changes
+    /// that are not in it. Without a path there is nothing to do.
     ///
     /// # Errors
     /// As [`Index::flush`].
     pub fn sync(&self) -> Result<()> {
-        if self.path().is_some() { self.flush() } else { self.check_open() }
+        let Some(wal) = &self.wal else { return self.check_open() };
+        self.check_writable()?;
+        let mut unlogged = self.lanes().filter(|lane| lane.is_partly_logged());
+        unlogged.try_for_each(|lane| lane.flush(&self.upkeep()))?;
+        wal.sync()
     }
 
     /// All distinct ids, ascending. Reads the whole index.
@@ -163,6 +196,8 @@ impl Index {
             written_bytes: Counters::read(&counters.written_bytes),
             stalls: Counters::read(&counters.stalls),
             leftovers: Counters::read(&counters.leftovers),
+            log_bytes: self.wal.as_ref().map_or(0, Wal::bytes),
+            recovery: self.recovery().clone(),
             ..Stats::default()
         };
         for lane in self.lanes() {

@@ -19,6 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) next_number: u64,
     /// Keys with a non-empty set, all of the lane's flushed changes considered.
     pub(crate) live_keys: u64,
+    /// The last record of the write-ahead log that the segments have the lane's changes of.
+    pub(crate) flushed: u64,
     /// How much of the dictionary's log the lane's keys may lead to.
     pub(crate) terms: Extent,
     /// Newest first.
@@ -54,7 +56,7 @@ impl ManifestSegment {
 impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut payload = PayloadWriter::default();
-        payload.u32(self.lane).u64(self.next_number).u64(self.live_keys);
+        payload.u32(self.lane).u64(self.next_number).u64(self.live_keys).u64(self.flushed);
         payload.u64(self.terms.generation).u64(self.terms.len);
         payload.u32(self.segments.len() as u32);
         for segment in &self.segments {
@@ -70,6 +72,7 @@ impl Manifest {
             lane: payload.u32()?,
             next_number: payload.u64()?,
             live_keys: payload.u64()?,
+            flushed: payload.u64()?,
             terms: Extent { generation: payload.u64()?, len: payload.u64()? },
             segments: Vec::new(),
         };
@@ -120,7 +123,8 @@ mod tests {
             ManifestSegment { number: 3, level: 2, keys: 100, bytes: 2048 },
         ];
         let terms = Extent { generation: 2, len: 77 };
-        let manifest = Manifest { lane: 7, next_number: 10, live_keys: 99, terms, segments };
+        let (lane, next_number, live_keys, flushed) = (7, 10, 99, 1234);
+        let manifest = Manifest { lane, next_number, live_keys, flushed, terms, segments };
         manifest.store(&Fs::disk(), dir.path()).expect("written");
         assert_eq!(Manifest::load(&Fs::disk(), dir.path(), 7).expect("sound"), manifest);
         assert!(matches!(Manifest::load(&Fs::disk(), dir.path(), 8), Err(Error::Corrupt { .. })));

@@ -4,10 +4,11 @@ use crate::chain::IdSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::change::Op;
+use crate::config::Durability;
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::write::Attempt;
+use crate::write::{Attempt, Wanted};
 
 /// What a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +20,23 @@ pub enum Target<'a> {
 }
 
 impl Index {
-    /// Adds or removes one target of a key without waiting; true if that changed anything.
+    /// Adds or removes one target of a key without waiting for more than a moment, but for the log if
+    /// the durability asks for it; true if that changed anything.
     ///
     /// # Errors
     /// As [`Index::put`]; [`Error::IdOutOfRange`] for a number the dictionary's ids start below;
     /// [`Error::IdsExhausted`].
-    pub fn try_route(&self, key: &[u8], target: Target<'_>, op: Op) -> Result<Attempt<bool>> {
+    pub fn try_route(
+        &self,
+        key: &[u8],
+        target: Target<'_>,
+        op: Op,
+        durability: Durability,
+    ) -> Result<Attempt<bool>> {
         let term = match target {
-            Target::Id(id) if id < TERM_ID_FLAG => return self.try_change(key, id, op),
+            Target::Id(id) if id < TERM_ID_FLAG => {
+                return self.try_change(key, id, op, durability);
+            }
             Target::Id(id) => return Err(Error::IdOutOfRange { id: id.into() }),
             Target::Term(term) => term,
         };
@@ -36,7 +46,8 @@ impl Index {
         }
         // Never waiting for the lane while the dictionary is locked: a bulk load holds the lane
         // and asks for the dictionary.
-        let change = |id| match self.attempt(key, id, op, false) {
+        let wanted = |id| Wanted { id, op, durability, term: (op == Op::Put).then_some(term) };
+        let change = |id| match self.attempt(key, wanted(id), false) {
             Ok(Attempt::Done(true)) => Routed::Changed,
             Ok(Attempt::Done(false)) => Routed::Unchanged,
             Ok(Attempt::Busy) => Routed::Failed(Ok(Attempt::Busy)),
@@ -47,8 +58,11 @@ impl Index {
             Op::Delete => self.dictionary.with_known(term, change),
         };
         match routed {
-            Routed::Changed => Ok(Attempt::Done(true)),
-            Routed::Unchanged => self.check_writable().map(|()| Attempt::Done(false)),
+            Routed::Changed => self.settle(durability).map(|()| Attempt::Done(true)),
+            Routed::Unchanged => {
+                self.check_writable()?;
+                self.settle(durability).map(|()| Attempt::Done(false))
+            }
             Routed::Failed(failure) => failure,
         }
     }
@@ -58,8 +72,22 @@ impl Index {
     /// # Errors
     /// As [`Index::try_route`], and those of a flush.
     pub fn route(&self, key: &[u8], target: Target<'_>, op: Op) -> Result<bool> {
+        self.route_with(key, target, op, self.durability)
+    }
+
+    /// As [`Index::route`], with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`Index::route`].
+    pub fn route_with(
+        &self,
+        key: &[u8],
+        target: Target<'_>,
+        op: Op,
+        durability: Durability,
+    ) -> Result<bool> {
         loop {
-            match self.try_route(key, target, op)? {
+            match self.try_route(key, target, op, durability)? {
                 Attempt::Done(changed) => return Ok(changed),
                 Attempt::Busy => {
                     self.high_ids.find_out(self)?;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::recovery::Recovery;
+
 /// Counted since open.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -61,6 +63,10 @@ pub struct Stats {
     pub stalls: u64,
     /// Replaced files that could not be removed (the next open removes them).
     pub leftovers: u64,
+    /// Bytes of the write-ahead log.
+    pub log_bytes: u64,
+    /// What opening the index found in the log.
+    pub recovery: Recovery,
 }
 
 /// Native memory by part, in bytes.

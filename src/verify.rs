@@ -10,9 +10,11 @@ use crate::dictionary::{Extent, TermLog};
 use crate::epoch::{CURRENT, Epoch, META, TERMS, is_segment, lane_dir, segment_path};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
+use crate::hash::KeyHasher;
 use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::segment::Segment;
+use crate::wal::{LostBytes, Scan};
 
 /// What was read, all of it sound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +35,12 @@ pub struct Report {
     pub terms: u64,
     /// Bytes of a torn append at the end of the dictionary's file; no key leads there.
     pub torn_bytes: u64,
-    /// Segments that no manifest names; the next open removes them.
+    /// Batches in the write-ahead log, those that segments have the changes of included.
+    pub batches: u64,
+    /// The end of the log that is not whole; the next open cuts it off.
+    pub torn: Option<LostBytes>,
+    /// Segments that no manifest names, and files of the log that are not needed any more; the next
+    /// open removes them.
     pub leftovers: Vec<PathBuf>,
 }
 
@@ -63,22 +70,28 @@ pub fn verify_on(system: Arc<dyn FileSystem>, root: &Path) -> Result<Report> {
     report.count_file(fs, &root.join(CURRENT))?;
     report.count_file(fs, &epoch.dir.join(META))?;
     // Lanes first: the dictionary only grows, so what they lead to is in it by then.
-    let mut relied_on = Extent::default();
+    let (mut relied_on, mut flushed) = (Extent::default(), 0);
     let mut places = Vec::new();
     for lane in 0..epoch.meta.num_lanes {
         let dir = lane_dir(&epoch.dir, lane);
         let checked = patiently(
             || check_lane(fs, &dir, lane),
-            |outcome| matches!(outcome, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound),
+            |outcome| outcome.as_ref().is_err_and(is_gone),
         )?;
         report.add(checked.report);
         relied_on = relied_on.max(checked.relied_on);
+        flushed = flushed.max(checked.flushed);
         places.extend(checked.places);
         places.sort_unstable();
         places.dedup();
     }
     report.check_terms(fs, &epoch.dir.join(TERMS), relied_on, &places)?;
+    report.check_log(fs, root, &epoch, flushed)?;
     Ok(report)
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// Tries again while `transient` says so.
@@ -149,9 +162,34 @@ impl Report {
     }
 }
 
+impl Report {
+    fn check_log(&mut self, fs: &Fs, root: &Path, epoch: &Epoch, flushed: u64) -> Result<()> {
+        let hasher = KeyHasher::new(&epoch.meta.hash_key);
+        let read = || {
+            let scan = Scan::read(fs, root, &hasher, epoch.number, flushed, false)?;
+            let batches = scan.batches().try_fold(0, |n, batch| batch.map(|_| n + 1))?;
+            Ok((scan, batches))
+        };
+        // An index that is open appends to its log, and removes files of it.
+        let (scan, batches) = patiently(read, |outcome| match outcome {
+            Ok((scan, _)) => scan.torn().is_some(),
+            Err(e) => is_gone(e),
+        })?;
+        let (bytes, files) = scan.size();
+        self.bytes += bytes;
+        self.files += files;
+        self.batches = batches;
+        self.torn = scan.torn().cloned();
+        self.leftovers.extend(scan.leftovers().cloned());
+        Ok(())
+    }
+}
+
 struct CheckedLane {
     report: Report,
     relied_on: Extent,
+    /// The last record of the log that it has flushed.
+    flushed: u64,
     /// Places of the dictionary that keys lead to.
     places: Vec<u32>,
 }
@@ -206,5 +244,5 @@ fn check_lane(fs: &Fs, dir: &Path, lane: u32) -> Result<CheckedLane> {
             report.leftovers.push(path);
         }
     }
-    Ok(CheckedLane { report, relied_on: manifest.terms, places })
+    Ok(CheckedLane { report, relied_on: manifest.terms, flushed: manifest.flushed, places })
 }

@@ -6,14 +6,26 @@ use std::sync::atomic::Ordering;
 
 use crate::MAX_ID;
 use crate::change::{LanePlan, Op};
+use crate::config::Durability;
 use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::lane::Patience;
+use crate::lane::{Gate, Lane, Patience};
+use crate::wal::{Payload, Wal};
 
 /// One change of a batch: what to do with which pair of key and id.
 pub type Change<'k> = (Op, &'k [u8], u32);
+
+/// One change of one pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'t> {
+    pub(crate) id: u32,
+    pub(crate) op: Op,
+    pub(crate) durability: Durability,
+    /// The id's term, for the log.
+    pub(crate) term: Option<&'t [u8]>,
+}
 
 /// The outcome of a change that must not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +52,10 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::KeyTooLong`], [`Error::IdOutOfRange`], [`Error::Closed`], [`Error::Poisoned`],
-    /// and those of the flush.
+    /// and those of the log and the flush. After an error of a sync the change is made, and
+    /// whether it lasts is unknown.
     pub fn put(&self, key: &[u8], id: u32) -> Result<bool> {
-        self.change_or_wait(key, id, Op::Put)
+        self.change(key, id, Op::Put, self.durability)
     }
 
     /// Removes an id from a key's set; true if it was there. Waits and fails as [`Index::put`].
@@ -50,15 +63,19 @@ impl Index {
     /// # Errors
     /// As [`Index::put`].
     pub fn delete(&self, key: &[u8], id: u32) -> Result<bool> {
-        self.change_or_wait(key, id, Op::Delete)
+        self.change(key, id, Op::Delete, self.durability)
     }
 
-    fn change_or_wait(&self, key: &[u8], id: u32, op: Op) -> Result<bool> {
+    /// Puts or deletes with a durability of its own; true if that changed anything.
+    ///
+    /// # Errors
+    /// As [`Index::put`].
+    pub fn change(&self, key: &[u8], id: u32, op: Op, durability: Durability) -> Result<bool> {
         Self::check_key(key)?;
         self.check_id(id, op)?;
         loop {
-            match self.attempt(key, id, op, true)? {
-                Attempt::Done(changed) => return Ok(changed),
+            match self.attempt(key, Wanted { id, op, durability, term: None }, true)? {
+                Attempt::Done(changed) => return self.settle(durability).map(|()| changed),
                 Attempt::Busy => self.make_way(key)?,
             }
         }
@@ -68,24 +85,51 @@ impl Index {
     pub(crate) fn make_way(&self, key: &[u8]) -> Result<()> {
         let number = self.slots.lane(self.fingerprint(key)?);
         self.relieve(number)?;
+        self.relieve_log()?;
         if let Some(lane) = self.lane(number) {
             drop(lane.gate());
         }
         Ok(())
     }
 
-    /// Puts or deletes without waiting for more than a moment.
+    /// Puts or deletes without waiting for more than a moment, but for the log if the durability
+    /// asks for it.
     ///
     /// # Errors
     /// As [`Index::put`], without those of a flush.
-    pub fn try_change(&self, key: &[u8], id: u32, op: Op) -> Result<Attempt<bool>> {
+    pub fn try_change(
+        &self,
+        key: &[u8],
+        id: u32,
+        op: Op,
+        durability: Durability,
+    ) -> Result<Attempt<bool>> {
         Self::check_key(key)?;
         self.check_id(id, op)?;
-        self.attempt(key, id, op, false)
+        let wanted = Wanted { id, op, durability, term: None };
+        let outcome = self.attempt(key, wanted, durability != Durability::Memory)?;
+        if let Attempt::Done(_) = outcome {
+            self.settle(durability)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Does what is left to be done for a change of that durability after it was made.
+    pub(crate) fn settle(&self, durability: Durability) -> Result<()> {
+        match &self.wal {
+            // Also if nothing changed: what made it so may not be on stable storage yet.
+            Some(wal) if durability == Durability::Sync => wal.sync(),
+            _ => Ok(()),
+        }
     }
 
     /// The id has been checked.
-    pub(crate) fn attempt(&self, key: &[u8], id: u32, op: Op, wait: bool) -> Result<Attempt<bool>> {
+    pub(crate) fn attempt(
+        &self,
+        key: &[u8],
+        wanted: Wanted<'_>,
+        wait: bool,
+    ) -> Result<Attempt<bool>> {
         let fingerprint = self.fingerprint(key)?;
         self.check_writable()?;
         let lane = self.lane_or_new(self.slots.lane(fingerprint));
@@ -93,14 +137,47 @@ impl Index {
         let Some(gate) = gate else { return Ok(Attempt::Busy) };
         // Only now: the lane may have been made while the index was closed.
         self.check_open()?;
-        if lane.is_stalled(self.limits) {
+        let wal = self.wal_for(wanted.durability);
+        if lane.is_stalled(self.limits) || wal.is_some_and(Wal::is_full) {
             return Ok(Attempt::Busy);
         }
-        let Some(plan) = lane.plan(&gate, fingerprint, &[(id, op)])? else {
-            return Ok(Attempt::Done(false));
+        let change = [(wanted.id, wanted.op)];
+        let term = wanted.term.map(|term| (wanted.id, term));
+        let changed = self.change_key(lane, &gate, fingerprint, &change, wal, term)?;
+        Ok(Attempt::Done(changed))
+    }
+
+    /// Makes the changes of one key, in the log first; true if there were any. Ids ascend.
+    pub(crate) fn change_key(
+        &self,
+        lane: &Lane,
+        gate: &Gate<'_>,
+        fingerprint: Fingerprint,
+        wanted: &[(u32, Op)],
+        wal: Option<&Wal>,
+        term: Option<(u32, &[u8])>,
+    ) -> Result<bool> {
+        let plan = lane.plan(gate, fingerprint, wanted)?;
+        // What is so already may be so by changes that the log does not have.
+        if plan.is_none() && (wal.is_none() || !lane.is_partly_logged()) {
+            return Ok(false);
+        }
+        let record = wal.map(|wal| {
+            let mut payload = Payload::default();
+            if let Some((id, term)) = term {
+                payload.term(id & !TERM_ID_FLAG, term);
+            }
+            payload.ops(fingerprint, wanted);
+            wal.append(payload)
+        });
+        let record = record.transpose()?;
+        let changed = plan.is_some();
+        let froze = match plan {
+            Some(plan) => lane.make(gate, plan, record, self.limits),
+            None => lane.note_logged(gate, record),
         };
-        self.note(lane.make(&gate, plan, self.limits));
-        Ok(Attempt::Done(true))
+        self.note(froze);
+        Ok(changed)
     }
 
     /// Makes the changes of a batch, later ones of a pair over earlier ones: all of them, or none
@@ -111,27 +188,55 @@ impl Index {
     /// # Errors
     /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked.
     pub fn write(&self, batch: &[Change<'_>]) -> Result<usize> {
+        self.write_with(batch, self.durability)
+    }
+
+    /// As [`Index::write`], with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`Index::write`].
+    pub fn write_with(&self, batch: &[Change<'_>], durability: Durability) -> Result<usize> {
         let sorted = Sorted::new(self, batch)?;
         loop {
-            match self.attempt_batch(&sorted, true)? {
-                Attempt::Done(changed) => return Ok(changed),
+            match self.attempt_batch(&sorted, durability, true)? {
+                Attempt::Done(changed) => return self.settle(durability).map(|()| changed),
                 Attempt::Busy => {
                     sorted.lanes().try_for_each(|(number, _)| self.relieve(number))?;
+                    self.relieve_log()?;
                 }
             }
         }
     }
 
-    /// As [`Index::write`], without waiting for more than a moment.
+    /// As [`Index::write_with`], without waiting for more than a moment, but for the log if the
+    /// durability asks for it.
     ///
     /// # Errors
     /// As [`Index::put`], without those of a flush.
-    pub fn try_write(&self, batch: &[Change<'_>]) -> Result<Attempt<usize>> {
-        self.attempt_batch(&Sorted::new(self, batch)?, false)
+    pub fn try_write(
+        &self,
+        batch: &[Change<'_>],
+        durability: Durability,
+    ) -> Result<Attempt<usize>> {
+        let sorted = Sorted::new(self, batch)?;
+        let outcome = self.attempt_batch(&sorted, durability, durability != Durability::Memory)?;
+        if let Attempt::Done(_) = outcome {
+            self.settle(durability)?;
+        }
+        Ok(outcome)
     }
 
-    fn attempt_batch(&self, sorted: &Sorted, wait: bool) -> Result<Attempt<usize>> {
+    fn attempt_batch(
+        &self,
+        sorted: &Sorted,
+        durability: Durability,
+        wait: bool,
+    ) -> Result<Attempt<usize>> {
         self.check_writable()?;
+        let wal = self.wal_for(durability);
+        if wal.is_some_and(Wal::is_full) {
+            return Ok(Attempt::Busy);
+        }
         let mut patience = Patience::default();
         // Ascending lanes, so that two batches cannot wait for each other.
         let mut plans = Vec::new();
@@ -147,9 +252,19 @@ impl Index {
         }
         self.check_open()?;
         let mut changed = 0;
+        let mut payload = Payload::default();
         for (plan, (_, keys)) in plans.iter_mut().zip(sorted.lanes()) {
+            let partly_logged = wal.is_some() && plan.lane.is_partly_logged();
             for key in keys {
-                changed += plan.add(key.fingerprint, &sorted.wanted[key.wanted.clone()])?;
+                let wanted = &sorted.wanted[key.wanted.clone()];
+                let changes = plan.add(key.fingerprint, wanted)?;
+                changed += changes;
+                if wal.is_some() && (changes > 0 || partly_logged) {
+                    payload.ops(key.fingerprint, wanted);
+                }
+            }
+            if partly_logged {
+                plan.note_logged();
             }
         }
         // All gates are kept to the end, but lanes without a change need no more than that.
@@ -157,20 +272,24 @@ impl Index {
         if changed > MOST_IN_PLACE {
             plans.iter_mut().for_each(|plan| plan.prepare());
         }
+        let record = match wal {
+            Some(wal) if !payload.is_empty() => Some(wal.append(payload)?),
+            _ => None,
+        };
         // All at once: whoever looks from now on sees the whole batch.
         let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.state.write()).collect();
         let mut froze = false;
         for (plan, state) in plans.iter_mut().zip(&mut states) {
-            froze |= plan.publish(state, self.limits);
+            froze |= plan.publish(state, record, self.limits);
         }
         drop(states);
         self.note(froze);
         Ok(Attempt::Done(changed))
     }
 
-    /// Remembers that an overlay was frozen: there is work.
+    /// Remembers that there is work: an overlay was frozen, or the log is to be shortened.
     pub(crate) fn note(&self, froze: bool) {
-        if froze {
+        if froze || self.wal.as_ref().is_some_and(Wal::wants_room) {
             self.work_waits.store(true, Ordering::SeqCst);
         }
     }

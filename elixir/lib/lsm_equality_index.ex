@@ -197,7 +197,7 @@ defmodule LsmEqualityIndex do
 end
 
 defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
-  alias LsmIndex.{Compactor, Error, Key, Native}
+  alias LsmIndex.{Error, Key, Native, Writer}
 
   # An id that is a small integer, with nothing left of its clause, is stored as it is. All other
   # shapes are stored as the term `{id}` or `{id, and_where}`, which the engine keeps once however
@@ -214,11 +214,7 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
     check_lasting!(lsm, and_where)
     target = target(shape_id, and_where)
 
-    case Native.route_put(lsm.ref, key, target) do
-      :busy -> wait(lsm, :add_shape, fn -> Native.route_put_wait(lsm.ref, key, target) end)
-      answer -> ok!(answer)
-    end
-
+    ok!(Writer.route(lsm, :put, key, target, :add_shape))
     index
   end
 
@@ -301,12 +297,7 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
     end
   end
 
-  defp delete(lsm, key, target) do
-    case Native.route_delete(lsm.ref, key, target) do
-      :busy -> wait(lsm, :remove_shape, fn -> Native.route_delete_wait(lsm.ref, key, target) end)
-      answer -> ok!(answer)
-    end
-  end
+  defp delete(lsm, key, target), do: ok!(Writer.route(lsm, :delete, key, target, :remove_shape))
 
   defp holds?({shape_id, and_where}, %{residual: residual} = index, record, shapes) do
     # A stored index can hold what needs an evaluator, and be opened without one.
@@ -351,8 +342,6 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
 
   # Before OTP 27, 0.0 and -0.0 are equal.
   defp one_form?(term), do: lasting?(term) and not (is_float(term) and term == 0.0)
-
-  defp wait(lsm, operation, fun), do: lsm |> Compactor.stalled(operation, fun) |> ok!()
 
   defp ok!({:error, native}), do: raise(Error.from_native(native))
   defp ok!(answer), do: answer

@@ -26,10 +26,14 @@ defmodule LsmIndex do
       index keeps the number it was created with; asking for another is an error.
     * `:compaction_threshold` - how many changes a lane may hold in memory before they are written
       to a segment, 10 000 at most by default. Small lanes write earlier.
-    * `:durability` - `:memory`, the only mode so far: what was flushed, synced or closed survives
-      a crash of the VM, later changes may not. For them, `System.halt/1` is a crash too, and so
-      is the end of a script or an `eval`, which stops no application: close the index before.
-      `:os` and `:sync` are refused as unsupported.
+    * `:durability` - what a change survives once the call has returned, unless the call says
+      otherwise: `:os` (default) the end of the VM, however it comes; `:sync` a power failure too;
+      `:memory` nothing before the next flush, sync or close. docs/operations.md has the details.
+      Without a path nothing outlives the VM.
+    * `:max_log_bytes` - how large the write-ahead log may grow, 64 MiB by default. It bounds the
+      time that opening takes after a crash; writers wait for flushes when it is full.
+    * `:recover` - `:strict` (default) refuses to open an index whose log is damaged, `:salvage`
+      leaves out what cannot be read, reports it, and keeps the damaged files in `quarantine/`.
     * `:verify` - `:full` (default) compares all 64 bits of a key's fingerprint in a look-up,
       `:fast` 40 of them, for less memory touched and a chance of 1 in 2^40 per look-up and
       segment of a wrong answer.
@@ -58,9 +62,9 @@ defmodule LsmIndex do
   until nothing refers to it any more, its directory stays locked.
   """
 
-  alias LsmIndex.{Bounds, Compactor, Error, Loader, Names, Native, Options, Owner, Upkeep}
+  alias LsmIndex.{Bounds, Error, Loader, Names, Native, Options, Owner, Upkeep, Writer}
 
-  @enforce_keys [:ref, :path, :num_lanes, :owner]
+  @enforce_keys [:ref, :path, :num_lanes, :durability, :owner]
   defstruct @enforce_keys
 
   @typedoc "An opened index. Its fields are the library's own business."
@@ -68,6 +72,7 @@ defmodule LsmIndex do
           ref: reference,
           path: String.t() | :memory,
           num_lanes: pos_integer,
+          durability: durability,
           owner: pid | nil
         }
 
@@ -77,6 +82,9 @@ defmodule LsmIndex do
   @typedoc "0 to 2 147 483 647"
   @type id :: non_neg_integer
   @type op :: {:put, key, id} | {:delete, key, id}
+  @type durability :: :memory | :os | :sync
+  @typedoc "Options of one change: `durability:` in place of the index's."
+  @type change_options :: [durability: durability]
 
   @doc """
   Opens the index in the directory `path`, creating it if there is none, or a new one in memory.
@@ -163,15 +171,20 @@ defmodule LsmIndex do
       :id_out_of_range
   """
   @spec put(index, key, id) :: :ok | {:error, Error.t()}
-  def put(%LsmIndex{ref: ref} = index, key, id) do
+  def put(%LsmIndex{durability: :memory, ref: ref} = index, key, id) do
     case Native.put(ref, key, id) do
-      :busy -> done(Compactor.stalled(index, :put, fn -> Native.put_wait(ref, key, id) end))
+      :busy -> done(Writer.wait(index, :put, key, id))
       changed -> done(changed)
     end
   end
 
-  def put(name, key, id) when is_atom(name),
-    do: with({:ok, index} <- Names.fetch(name), do: put(index, key, id))
+  def put(%LsmIndex{} = index, key, id), do: done(Writer.change(index, :put, key, id))
+  def put(name, key, id) when is_atom(name), do: put(name, key, id, [])
+
+  @doc "As `put/3`, with a durability of its own."
+  @spec put(index, key, id, change_options) :: :ok | {:error, Error.t()}
+  def put(index, key, id, options),
+    do: with({:ok, index} <- Options.for_call(index, options), do: put(index, key, id))
 
   @doc """
   Removes `id` from the ids of `key`; it may be absent.
@@ -184,19 +197,24 @@ defmodule LsmIndex do
       []
   """
   @spec delete(index, key, id) :: :ok | {:error, Error.t()}
-  def delete(%LsmIndex{ref: ref} = index, key, id) do
+  def delete(%LsmIndex{durability: :memory, ref: ref} = index, key, id) do
     case Native.delete(ref, key, id) do
-      :busy -> done(Compactor.stalled(index, :delete, fn -> Native.delete_wait(ref, key, id) end))
+      :busy -> done(Writer.wait(index, :delete, key, id))
       changed -> done(changed)
     end
   end
 
-  def delete(name, key, id) when is_atom(name),
-    do: with({:ok, index} <- Names.fetch(name), do: delete(index, key, id))
+  def delete(%LsmIndex{} = index, key, id), do: done(Writer.change(index, :delete, key, id))
+  def delete(name, key, id) when is_atom(name), do: delete(name, key, id, [])
+
+  @doc "As `delete/3`, with a durability of its own."
+  @spec delete(index, key, id, change_options) :: :ok | {:error, Error.t()}
+  def delete(index, key, id, options),
+    do: with({:ok, index} <- Options.for_call(index, options), do: delete(index, key, id))
 
   @doc """
-  Makes all changes of a list at one moment or, if any is wrong, none. Of several changes of a pair
-  the last one counts.
+  Makes all changes of a list at one moment or, if any is wrong, none; a crash leaves all of them or
+  none as well. Of several changes of a pair the last one counts.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.write(index, [{:put, "a", 1}, {:put, "b", 2}, {:delete, "a", 1}])
@@ -205,16 +223,21 @@ defmodule LsmIndex do
       [[], [2]]
   """
   @spec write(index, [op]) :: :ok | {:error, Error.t()}
-  def write(%LsmIndex{ref: ref} = index, ops) do
+  def write(%LsmIndex{durability: :memory, ref: ref} = index, ops) do
     case if(Bounds.few_changes?(ops), do: Native.write(ref, ops), else: :large) do
-      :busy -> done(Compactor.stalled(index, :write, fn -> Native.write_wait(ref, ops) end))
-      :large -> done(Native.write_wait(ref, ops))
+      :busy -> done(Writer.wait(index, ops))
+      :large -> done(Writer.write(index, ops))
       changed -> done(changed)
     end
   end
 
-  def write(name, ops) when is_atom(name),
-    do: with({:ok, index} <- Names.fetch(name), do: write(index, ops))
+  def write(%LsmIndex{} = index, ops), do: done(Writer.write(index, ops))
+  def write(name, ops) when is_atom(name), do: write(name, ops, [])
+
+  @doc "As `write/2`, with a durability of its own."
+  @spec write(index, [op], change_options) :: :ok | {:error, Error.t()}
+  def write(index, ops, options),
+    do: with({:ok, index} <- Options.for_call(index, options), do: write(index, ops))
 
   defp done({:error, native}), do: {:error, Error.from_native(native)}
   defp done(_changed), do: :ok
@@ -350,7 +373,8 @@ defmodule LsmIndex do
   def compact(index), do: with({:ok, index} <- Names.fetch(index), do: Upkeep.compact(index))
 
   @doc """
-  Returns when every change made before is on stable storage. In memory there is nothing to do.
+  Returns when every change made before is on stable storage, whatever its durability. In memory
+  there is nothing to do.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.sync(index)

@@ -132,6 +132,8 @@ impl Segment {
 pub(crate) struct Lane {
     pub(crate) live_keys: u64,
     pub(crate) next_number: u64,
+    /// The last record of the log it has the changes of.
+    pub(crate) flushed: u64,
     /// Generation and length of TERMS.
     pub(crate) relies_on: (u64, u64),
     pub(crate) levels: Vec<u32>,
@@ -145,13 +147,14 @@ impl Lane {
         let mut lane = Self {
             next_number: u64_at(&manifest, 4),
             live_keys: u64_at(&manifest, 12),
-            relies_on: (u64_at(&manifest, 20), u64_at(&manifest, 28)),
+            flushed: u64_at(&manifest, 20),
+            relies_on: (u64_at(&manifest, 28), u64_at(&manifest, 36)),
             levels: vec![],
             segments: vec![],
         };
-        let count = u32_at(&manifest, 36) as usize;
-        assert_eq!(manifest.len(), 40 + 28 * count);
-        for entry in manifest[40..].chunks(28) {
+        let count = u32_at(&manifest, 44) as usize;
+        assert_eq!(manifest.len(), 48 + 28 * count);
+        for entry in manifest[48..].chunks(28) {
             let name = format!("{:020}.seg", u64_at(entry, 0));
             let segment = Segment::new(read(&dir.join(name)));
             assert_eq!(u32_at(&segment.bytes, 12), number);
@@ -192,6 +195,14 @@ pub(crate) struct Reader {
     pub(crate) terms: BTreeMap<u32, Vec<u8>>,
     /// Generation and length of TERMS.
     pub(crate) terms_extent: (u64, u64),
+    /// Batches of the log that some lane has not flushed.
+    pub(crate) batches: Vec<Batch>,
+}
+
+/// A record of the log: fingerprint, id and whether it is a put, for each operation.
+pub(crate) struct Batch {
+    pub(crate) sequence: u64,
+    pub(crate) ops: Vec<(u64, u32, bool)>,
 }
 
 impl Reader {
@@ -206,7 +217,75 @@ impl Reader {
         let hash_key = meta[4..20].try_into().expect("sixteen bytes");
         let log = read(&epoch.join("TERMS"));
         let terms_extent = (u64_at(&log, 12), log.len() as u64);
-        Self { lanes, hash_key, terms: terms(&log), terms_extent }
+        let batches = Vec::new();
+        let mut reader = Self { lanes, hash_key, terms: terms(&log), terms_extent, batches };
+        reader.read_wal(&root.join("wal"), u64_at(&current, 0));
+        reader
+    }
+
+    fn lane_of(&self, f: u64) -> &Lane {
+        &self.lanes[jump(f & 0x3fff, self.lanes.len() as u32) as usize]
+    }
+
+    /// The files from the one that the newest names as the oldest needed.
+    fn read_wal(&mut self, dir: &Path, epoch: u64) {
+        let names = std::fs::read_dir(dir).expect("the log").map(|e| e.expect("entry").file_name());
+        let mut names: Vec<String> = names.map(|n| n.into_string().expect("digits")).collect();
+        names.sort();
+        let newest = read(&dir.join(names.last().expect("a file")));
+        let oldest = format!("{:020}.wal", u64_at(&newest, 36));
+        names.retain(|name| *name >= oldest);
+        let mut next = None;
+        for name in names {
+            let bytes = read(&dir.join(&name));
+            assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"LSMI-WAL"[..], 1));
+            let number = u64_at(&bytes, 12);
+            assert_eq!((name, u64_at(&bytes, 20)), (format!("{number:020}.wal"), epoch));
+            assert_eq!(crc32fast::hash(&bytes[..60]), u32_at(&bytes, 60), "header's checksum");
+            let mut sequence = u64_at(&bytes, 28);
+            assert_eq!(*next.get_or_insert(sequence), sequence);
+            let seed =
+                self.fingerprint(&[&b"log file "[..], &number.to_le_bytes()].concat()) as u32;
+            let crc = |bytes: &[u8]| {
+                let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+                hasher.update(bytes);
+                hasher.finalize()
+            };
+            let mut rest = &bytes[64..];
+            while !rest.is_empty() {
+                assert_eq!(crc(&rest[4..28]), u32_at(rest, 0), "record's header");
+                let (record, after) = rest.split_at(28 + u32_at(rest, 4) as usize);
+                assert_eq!(crc(&record[28..]), u32_at(record, 24), "record's payload");
+                assert_eq!(u64_at(record, 8), sequence);
+                assert!(u64_at(record, 16) < sequence, "what was on stable storage");
+                self.read_batch(sequence, &record[28..]);
+                (rest, sequence) = (after, sequence + 1);
+            }
+            next = Some(sequence);
+        }
+    }
+
+    fn read_batch(&mut self, sequence: u64, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        let mut rest = &payload[4..];
+        let mut terms = Vec::new();
+        for _ in 0..u32_at(payload, 0) {
+            let (term, after) = rest[8..].split_at(u32_at(rest, 4) as usize);
+            terms.push((u32_at(rest, 0), term.to_vec()));
+            rest = after;
+        }
+        assert!(rest.len().is_multiple_of(12));
+        let ops = rest.chunks(12).map(|op| {
+            let word = u32_at(op, 8);
+            (u64_at(op, 0), word & 0x7fff_ffff, word >> 31 == 0)
+        });
+        let ops: Vec<_> = ops.filter(|op| self.lane_of(op.0).flushed < sequence).collect();
+        if !ops.is_empty() {
+            self.terms.extend(terms);
+            self.batches.push(Batch { sequence, ops });
+        }
     }
 
     pub(crate) fn fingerprint(&self, key: &[u8]) -> u64 {
@@ -219,12 +298,19 @@ impl Reader {
 
     pub(crate) fn get(&self, key: &[u8]) -> BTreeSet<Item> {
         let f = self.fingerprint(key);
-        let lane = jump(f & 0x3fff, self.lanes.len() as u32);
+        let mut ids = self.lane_of(f).get(f);
+        for &(of, id, put) in self.batches.iter().flat_map(|batch| &batch.ops) {
+            match of == f {
+                true if put => drop(ids.insert(id)),
+                true => drop(ids.remove(&id)),
+                false => {}
+            }
+        }
         let item = |id: u32| match id.checked_sub(1 << 30) {
             None => Item::Id(id),
             Some(place) => Item::Term(self.terms[&place].clone()),
         };
-        self.lanes[lane as usize].get(f).into_iter().map(item).collect()
+        ids.into_iter().map(item).collect()
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the tests of the engine share.
-#![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test uses a part of it")]
 
+pub(crate) mod simulated;
 pub(crate) mod small;
 pub(crate) mod threads;
+pub(crate) mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

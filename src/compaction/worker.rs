@@ -11,12 +11,13 @@ use crate::epoch::segment_path;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::Fingerprint;
-use crate::lane::{Frozen, Keeper, Lane, Version};
+use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::overlay::Overlay;
 use crate::segment::{Segment, SegmentWriter};
 use crate::stats::Counters;
+use crate::wal::Wal;
 
 /// What flushes and merges need of the index around the lane.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) fs: &'i Fs,
     pub(crate) counters: &'i Counters,
     pub(crate) dictionary: &'i Dictionary,
+    pub(crate) wal: Option<&'i Wal>,
 }
 
 /// A new segment in the making, and what it replaces.
@@ -34,8 +36,9 @@ struct Output<'v> {
     plan: Merge,
     /// How many live keys it adds to those the manifest counts.
     growth: i64,
-    /// It holds the frozen overlay, which goes away in the same step.
-    flushed: bool,
+    /// Where the log has the changes of the frozen overlay, if that is in it and goes away in the
+    /// same step.
+    flushed: Option<Logged>,
 }
 
 impl Lane {
@@ -109,7 +112,7 @@ impl Lane {
         let overlay = frozen.as_ref().map(|f| &f.overlay);
         let records = merge(overlay, inputs, kept.is_empty())?;
         let growth = frozen.as_ref().map_or(0, |f| f.growth);
-        let flushed = frozen.is_some();
+        let flushed = frozen.as_ref().map(|f| f.logged);
         self.publish(keeper, Output { records, version, plan, growth, flushed }, upkeep)?;
         upkeep.counters.flushes.fetch_add(u64::from(frozen.is_some()), Ordering::Relaxed);
         upkeep.counters.merges.fetch_add(u64::from(plan.newest > 0), Ordering::Relaxed);
@@ -129,17 +132,29 @@ impl Lane {
         upkeep: &Upkeep<'_>,
     ) -> Result<()> {
         let mut keeper = self.keeper.lock();
-        self.make_room(&mut keeper, pairs.len(), upkeep)?;
-        let gate = self.gate();
+        let gate = loop {
+            self.flush_frozen_as_keeper(&mut keeper, upkeep)?;
+            self.make_room(&mut keeper, pairs.len(), upkeep)?;
+            let gate = self.gate();
+            // Writers may have filled another one meanwhile.
+            if self.state.read().frozen.is_none() {
+                break gate;
+            }
+        };
+        // The overlay goes into the same segment. Left behind, its changes would be replayed over
+        // the load by a recovery, although they came before it.
+        self.state.write().freeze();
         let (frozen, version) = self.below_active();
         if self.state.read().closed {
             return Err(Error::Closed);
         }
-        let mut records = SegmentWriter::with_capacity(pairs.len());
+        let bottom = version.segments.is_empty();
+        let mut records = merge(frozen.as_ref().map(|f| &f.overlay), &[], bottom)?;
+        let before = records.len();
         let mut ids = Vec::new();
         for group in pairs.chunk_by(|a, b| a.0 == b.0) {
             let fingerprint = group[0].0;
-            if self.knows(fingerprint, frozen.as_deref(), &version)? {
+            if Self::knows(fingerprint, frozen.as_deref(), &version) {
                 known.extend_from_slice(group);
             } else if let [(_, id)] = group {
                 records.add_one(fingerprint, *id);
@@ -149,26 +164,23 @@ impl Lane {
                 records.add_many(fingerprint, &ids)?;
             }
         }
-        if records.is_empty() {
+        let keys = (records.len() - before) as u64;
+        if keys == 0 {
+            // The overlay waits for its flush as any other does.
             return Ok(());
         }
-        let keys = records.len() as u64;
-        let level = if version.segments.is_empty() { BOTTOM } else { LEVEL_0 };
-        let plan = Merge { newest: 0, level };
-        let growth = keys as i64;
-        let output = Output { records, version: &version, plan, growth, flushed: false };
+        let plan = Merge { newest: 0, level: if bottom { BOTTOM } else { LEVEL_0 } };
+        let growth = frozen.as_ref().map_or(0, |f| f.growth) + keys as i64;
+        let flushed = frozen.as_ref().map(|f| f.logged);
+        let output = Output { records, version: &version, plan, growth, flushed };
         self.publish(&mut keeper, output, upkeep)?;
         self.add_live_keys(&gate, keys);
         Ok(())
     }
 
-    fn knows(&self, key: Fingerprint, frozen: Option<&Frozen>, version: &Version) -> Result<bool> {
-        if self.state.read().active.get(key).is_some()
-            || frozen.is_some_and(|f| f.overlay.get(key).is_some())
-        {
-            return Ok(true);
-        }
-        Ok(version.segments.iter().any(|s| s.contains(key)))
+    fn knows(key: Fingerprint, frozen: Option<&Frozen>, version: &Version) -> bool {
+        frozen.is_some_and(|f| f.overlay.get(key).is_some())
+            || version.segments.iter().any(|s| s.contains(key))
     }
 
     /// Merges as a flush of that weight would, so that one more segment fits.
@@ -196,22 +208,28 @@ impl Lane {
         let next = Version::new(segments);
 
         let live_keys = keeper.live_keys.saturating_add_signed(growth);
+        let last_record = flushed.and_then(|logged| logged.records).map_or(0, |(_, last)| last);
+        let all_flushed = keeper.flushed.max(last_record);
         if let Some(dir) = &keeper.dir {
             let (lane, next_number) = (self.number, keeper.next_number);
             let segments = next.manifest_segments();
-            // Terms first: no key on disk may lead to a term that is not.
-            let stored = upkeep.dictionary.persist().and_then(|terms| {
-                Manifest { lane, next_number, live_keys, terms, segments }.store(upkeep.fs, dir)
+            // The log first: other lanes may have parts of the same batches. Then terms: no key on
+            // disk may lead to a term that is not.
+            let logged = upkeep.wal.map_or(Ok(()), |wal| wal.sync_to(last_record));
+            let stored = logged.and_then(|()| upkeep.dictionary.persist()).and_then(|terms| {
+                let flushed = all_flushed;
+                Manifest { lane, next_number, live_keys, flushed, terms, segments }
+                    .store(upkeep.fs, dir)
             });
             if let Err(e) = stored {
                 next.remove_unnamed(upkeep.fs, dir, lane);
                 return Err(e);
             }
         }
-        keeper.live_keys = live_keys;
+        (keeper.live_keys, keeper.flushed) = (live_keys, all_flushed);
         let dropped = {
             let mut state = self.state.write();
-            let frozen = if flushed { state.frozen.take() } else { None };
+            let frozen = if flushed.is_some() { state.frozen.take() } else { None };
             (std::mem::replace(&mut state.version, Arc::new(next)), frozen)
         };
         drop(dropped);
@@ -266,6 +284,7 @@ impl Lane {
             dir: Some(dir.to_path_buf()),
             next_number: manifest.next_number,
             live_keys: manifest.live_keys,
+            flushed: manifest.flushed,
         };
         Ok(Self::new(number, keeper, Version::new(segments), manifest.live_keys))
     }

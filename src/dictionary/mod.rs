@@ -19,7 +19,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
@@ -134,12 +134,14 @@ impl Dictionary {
         self.shards.get().is_some()
     }
 
-    /// Takes in how many keys lead to each id, then frees the terms that none leads to.
+    /// Takes in how many keys lead to each id, then frees the terms that none leads to; after a
+    /// replay only once all lanes are flushed, or the log would have their ids mean two terms.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a key leads to a term that is not in the file.
     pub(crate) fn count_references(
         &self,
+        replayed: bool,
         scan: impl FnOnce(&mut dyn FnMut(&[u32])) -> Result<()>,
     ) -> Result<()> {
         let mut shards: Vec<_> = self.shards().iter().map(|shard| shard.write()).collect();
@@ -156,7 +158,11 @@ impl Dictionary {
             return Err(Error::corrupt(log.lock().path(), 0, what));
         }
         for terms in &mut shards {
-            terms.discard_unreferenced(|term| self.address(term).hash);
+            if replayed {
+                terms.retire_unreferenced(|term| self.address(term).hash);
+            } else {
+                terms.discard_unreferenced(|term| self.address(term).hash);
+            }
             if terms.is_wasteful() {
                 terms.pack();
             }
@@ -173,25 +179,32 @@ impl Dictionary {
         put: impl FnOnce(u32) -> Routed<T>,
     ) -> Result<Routed<T>> {
         let Address { shard, hash } = self.address(term);
-        let mut terms = self.shards()[shard].write();
+        // Readers of the shard do not wait for the log.
+        let terms = self.shards()[shard].upgradable_read();
         let known = terms.find(hash, term);
-        let place = match known {
-            Some(place) => place,
+        let (terms, place) = match known {
+            Some(place) => (terms, place),
             None => {
+                let mut terms = RwLockUpgradableReadGuard::upgrade(terms);
                 if terms.has_no_free_place() && terms.has_many_passing() {
                     terms.release_some(&self.grace);
                 }
-                terms.insert(hash, term, TERM_ID_FLAG >> SHARD_BITS)?
+                let place = terms.insert(hash, term, TERM_ID_FLAG >> SHARD_BITS)?;
+                (RwLockWriteGuard::downgrade_to_upgradable(terms), place)
             }
         };
         let outcome = put(id_of(shard, place));
-        if matches!(outcome, Routed::Changed) {
+        let changed = matches!(outcome, Routed::Changed);
+        if changed || known.is_none() {
+            let mut terms = RwLockUpgradableReadGuard::upgrade(terms);
+            if !changed {
+                terms.discard(hash, place);
+                return Ok(outcome);
+            }
             terms.add_reference(place);
             if known.is_none() && self.log.is_some() {
                 TermLog::encode(&mut terms.unwritten, id_of(shard, place), term);
             }
-        } else if known.is_none() {
-            terms.discard(hash, place);
         }
         Ok(outcome)
     }
@@ -205,24 +218,46 @@ impl Dictionary {
     ) -> Routed<T> {
         let Address { shard, hash } = self.address(term);
         let Some(shards) = self.shards.get() else { return Routed::Unchanged };
-        let mut terms = shards[shard].write();
+        // Readers of the shard do not wait for the log.
+        let mut shared = shards[shard].upgradable_read();
         let mut outcome = Routed::Unchanged;
-        for place in terms.find_all(hash, term) {
+        for place in shared.find_all(hash, term) {
             match delete(id_of(shard, place)) {
                 Routed::Unchanged => {}
                 Routed::Failed(failure) => return Routed::Failed(failure),
                 Routed::Changed => {
                     outcome = Routed::Changed;
+                    let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
                     if terms.drop_reference(hash, place) {
                         match self.log {
                             Some(_) => terms.retire([place]),
                             None => terms.let_pass([place], self.grace.stamp()),
                         }
                     }
+                    shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
                 }
             }
         }
         outcome
+    }
+
+    /// Takes in that an id is this term's, as a record of the index's log says.
+    pub(crate) fn define(&self, id: u32, term: &[u8]) -> Result<()> {
+        let Address { hash, .. } = self.address(term);
+        let (id, place) = (id | TERM_ID_FLAG, place_of(id));
+        let mut terms = self.shards()[shard_of(id)].write();
+        match terms.bytes(place) {
+            Some(same) if same == term => return Ok(()),
+            Some(former) => {
+                // The place was freed in between.
+                let former = self.address(former).hash;
+                terms.discard(former, place);
+            }
+            None => {}
+        }
+        terms.insert_at(hash, place, term)?;
+        TermLog::encode(&mut terms.unwritten, id, term);
+        Ok(())
     }
 
     /// Looks ids up and hands their terms to `f`; none is given to another term in between. Ids

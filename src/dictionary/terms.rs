@@ -203,6 +203,22 @@ impl Terms {
         self.free.retain(|&place| place < len);
     }
 
+    /// Retires the terms that no key leads to.
+    pub(super) fn retire_unreferenced(&mut self, hash: impl Fn(&[u8]) -> u32) {
+        self.free.clear();
+        for place in 0..self.entries.len() as u32 {
+            let unused = self.entries[place as usize].references == 0;
+            match self.bytes(place).map(&hash) {
+                None => self.free.push(place),
+                Some(hash) if unused => {
+                    self.unlist(hash, place);
+                    self.retire([place]);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     /// Whether a new term would need a new place.
     pub(super) fn has_no_free_place(&self) -> bool {
         self.free.is_empty()

@@ -114,7 +114,7 @@ fn the_file_brings_terms_back_and_frees_the_unused() {
 
     let second = Dictionary::open(&Fs::disk(), path, hasher()).expect("reopened");
     second
-        .count_references(|count| {
+        .count_references(false, |count| {
             count(&[5, kept]);
             Ok(())
         })
@@ -174,7 +174,7 @@ fn a_missing_term_is_damage() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let dictionary =
         Dictionary::open(&Fs::disk(), dir.path().join("TERMS"), hasher()).expect("new");
-    let counted = dictionary.count_references(|count| {
+    let counted = dictionary.count_references(false, |count| {
         count(&[TERM_ID_FLAG | 3]);
         Ok(())
     });

@@ -13,9 +13,8 @@ use crate::mmap::Mapping;
 #[derive(Clone, Debug)]
 pub(crate) struct Fs {
     system: Arc<dyn FileSystem>,
-    /// The first sync that failed: what is on stable storage is unknown from then on, and asking
-    /// again tells nothing.
-    doubt: Arc<OnceLock<String>>,
+    /// Why nothing may be written any more, once that is so.
+    poison: Arc<OnceLock<String>>,
 }
 
 /// A file that is open for appending.
@@ -33,22 +32,29 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 
 impl Fs {
     pub(crate) fn new(system: Arc<dyn FileSystem>) -> Self {
-        Self { system, doubt: Arc::default() }
+        Self { system, poison: Arc::default() }
     }
 
     pub(crate) fn disk() -> Self {
         Self::new(Arc::new(Disk))
     }
 
-    /// The first sync that failed, if one did.
-    pub(crate) fn doubt(&self) -> Option<&str> {
-        self.doubt.get().map(String::as_str)
+    /// Why nothing may be written any more, if that is so.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poison.get().map(String::as_str)
     }
 
+    /// Nothing may be written from now on: memory or files are in doubt. The first reason counts.
+    pub(crate) fn poison(&self, reason: &str) {
+        self.poison.get_or_init(|| reason.to_owned());
+    }
+
+    /// After a sync that failed it is unknown what is on stable storage, and asking again tells
+    /// nothing.
     fn synced(&self, op: &'static str, path: &Path, outcome: io::Result<()>) -> Result<()> {
         outcome.map_err(|e| {
             let error = Error::io(op, path, e);
-            self.doubt.get_or_init(|| error.to_string());
+            self.poison(&error.to_string());
             error
         })
     }
@@ -75,7 +81,20 @@ impl Fs {
             }
             _ => {}
         }
-        self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        self.sync_parent(path)
+    }
+
+    /// Syncs the directory that a directory is in, unless that may not be read: then it is not ours.
+    pub(crate) fn sync_parent(&self, path: &Path) -> Result<()> {
+        let parent = match path.parent() {
+            None => return Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+        };
+        match self.system.sync_dir(parent) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            outcome => self.synced("sync directory", parent, outcome),
+        }
     }
 
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<()> {
@@ -177,6 +196,11 @@ impl Fs {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
             _ => Ok(()),
         }
+    }
+
+    /// Names the time since the system started; zero if that cannot be told.
+    pub(crate) fn boot_id(&self) -> [u8; 16] {
+        self.system.boot_id().unwrap_or_default()
     }
 
     /// The paths in a directory, in no particular order.

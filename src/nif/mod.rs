@@ -5,7 +5,7 @@
 //! | normal | `get get_many member count put delete write route_*` | microseconds: memory only, never waiting; what would take longer answers `:busy` or `:large` |
 //! | normal | `new_memory stats memory set_compactor load_begin` | a walk over the lanes at most |
 //! | dirty CPU | `get_dirty get_many_dirty ids route_get_dirty list_begin list_next` | long answers, long lists |
-//! | dirty I/O | `open close flush_lane compact_lane work_step sync verify load_add load_step *_wait` | files, and waiting for them |
+//! | dirty I/O | `open close flush flush_lane compact_lane work_step sync verify load_add load_step change_dirty write_dirty route_dirty` | files, and waiting for them |
 
 mod error;
 mod load;
@@ -27,7 +27,8 @@ rustler::init!("Elixir.LsmIndex.Native");
 
 rustler::atoms! {
     ok, error, nil, busy, large, more, done, put, delete, full, fast, verify,
-    num_lanes, compaction_threshold, hash_key, lsm_index_work,
+    num_lanes, compaction_threshold, hash_key, durability, max_log_bytes, recover, lsm_index_work,
+    memory, os, sync, strict, salvage,
 }
 
 /// What Elixir holds: the index, and the process to wake when a lane needs work.

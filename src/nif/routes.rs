@@ -6,6 +6,7 @@ use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 use super::writes::with_wakeup;
 use super::{IndexResource, answer, large, term};
 use crate::change::Op;
+use crate::config::Durability;
 use crate::routes::{Listing, Most, Target};
 use crate::write::Attempt;
 
@@ -16,7 +17,7 @@ const BYTES_PER_TIMESLICE: usize = 200_000;
 
 #[rustler::nif]
 fn route_put<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, target: Term<'a>) -> Term<'a> {
-    change(env, reference, key, target, Op::Put, false)
+    change(env, reference, key, target, Op::Put)
 }
 
 #[rustler::nif]
@@ -26,27 +27,34 @@ fn route_delete<'a>(
     key: Term<'a>,
     target: Term<'a>,
 ) -> Term<'a> {
-    change(env, reference, key, target, Op::Delete, false)
+    change(env, reference, key, target, Op::Delete)
 }
 
+/// As `change_dirty`.
 #[rustler::nif(schedule = "DirtyIo")]
-fn route_put_wait<'a>(
+fn route_dirty<'a>(
     env: Env<'a>,
     reference: Term<'a>,
+    op: Term<'a>,
     key: Term<'a>,
     target: Term<'a>,
+    durability: Term<'a>,
+    wait: bool,
 ) -> Term<'a> {
-    change(env, reference, key, target, Op::Put, true)
-}
-
-#[rustler::nif(schedule = "DirtyIo")]
-fn route_delete_wait<'a>(
-    env: Env<'a>,
-    reference: Term<'a>,
-    key: Term<'a>,
-    target: Term<'a>,
-) -> Term<'a> {
-    change(env, reference, key, target, Op::Delete, true)
+    let decoded = || {
+        Ok((term::op(op)?, term::key(key)?, term::target(target)?, term::durability(durability)?))
+    };
+    let (op, key, target, durability) = match decoded() {
+        Ok(decoded) => decoded,
+        Err(fault) => return fault,
+    };
+    with_wakeup(env, reference, |index| {
+        if wait {
+            index.route_with(key, target, op, durability).map(Attempt::Done)
+        } else {
+            index.try_route(key, target, op, durability)
+        }
+    })
 }
 
 fn change<'a>(
@@ -55,19 +63,12 @@ fn change<'a>(
     key: Term<'a>,
     target: Term<'a>,
     op: Op,
-    wait: bool,
 ) -> Term<'a> {
     let (key, target) = match (term::key(key), term::target(target)) {
         (Ok(key), Ok(target)) => (key, target),
         (Err(fault), _) | (_, Err(fault)) => return fault,
     };
-    with_wakeup(env, reference, |index| {
-        if wait {
-            index.route(key, target, op).map(Attempt::Done)
-        } else {
-            index.try_route(key, target, op)
-        }
-    })
+    with_wakeup(env, reference, |index| index.try_route(key, target, op, Durability::Memory))
 }
 
 #[rustler::nif]

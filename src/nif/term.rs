@@ -6,7 +6,7 @@ use rustler::{Atom, Binary, Encoder as _, Env, Term};
 use super::error::invalid_argument;
 use crate::chain::IdSet;
 use crate::change::Op;
-use crate::config::{Config, Verify};
+use crate::config::{Config, Durability, Verify};
 use crate::dictionary::TERM_ID_FLAG;
 use crate::hash::HashKey;
 use crate::routes::Target;
@@ -65,13 +65,36 @@ pub(super) fn batch(list: Term<'_>, most: usize) -> Decoded<'_, Option<Vec<Chang
         let Ok((op, key_term, id_term)) = item.decode::<(Atom, Term<'_>, Term<'_>)>() else {
             return Err(not_a_change(item, place));
         };
-        let op = match op {
-            op if op == super::put() => Op::Put,
-            op if op == super::delete() => Op::Delete,
-            _ => return Err(not_a_change(item, place)),
-        };
+        let op = op_of(op).ok_or_else(|| not_a_change(item, place))?;
         Ok((op, key(key_term)?, id(id_term)?))
     })
+}
+
+fn op_of(atom: Atom) -> Option<Op> {
+    match atom {
+        atom if atom == super::put() => Some(Op::Put),
+        atom if atom == super::delete() => Some(Op::Delete),
+        _ => None,
+    }
+}
+
+/// `:put` or `:delete`.
+pub(super) fn op(term: Term<'_>) -> Decoded<'_, Op> {
+    let op = term.decode::<Atom>().ok().and_then(op_of);
+    op.ok_or_else(|| invalid_argument(term.get_env(), "the operation is neither :put nor :delete"))
+}
+
+/// `:memory`, `:os` or `:sync`.
+pub(super) fn durability(term: Term<'_>) -> Decoded<'_, Durability> {
+    match term.decode::<Atom>() {
+        Ok(atom) if atom == super::memory() => Ok(Durability::Memory),
+        Ok(atom) if atom == super::os() => Ok(Durability::Os),
+        Ok(atom) if atom == super::sync() => Ok(Durability::Sync),
+        _ => Err(invalid_argument(
+            term.get_env(),
+            "the durability is neither :memory nor :os nor :sync",
+        )),
+    }
 }
 
 fn not_a_change(item: Term<'_>, place: usize) -> Term<'_> {
@@ -106,6 +129,21 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         Some(Ok(value)) => Ok(Some(value)),
         Some(Err(_)) => Err(invalid_argument(env, what)),
     };
+    let durability = match get(super::durability()) {
+        None => Durability::default(),
+        Some(mode) => durability(mode)?,
+    };
+    let max_log_bytes = match get(super::max_log_bytes()).map(|value| value.decode::<u64>()) {
+        None => None,
+        Some(Ok(bytes)) => Some(bytes),
+        Some(Err(_)) => return Err(invalid_argument(env, "max_log_bytes is not an integer")),
+    };
+    let salvage = match get(super::recover()).map(|value| value.decode::<Atom>()) {
+        None => false,
+        Some(Ok(atom)) if atom == super::strict() => false,
+        Some(Ok(atom)) if atom == super::salvage() => true,
+        Some(_) => return Err(invalid_argument(env, "recover is neither :strict nor :salvage")),
+    };
     let verify = match get(super::verify()).map(|value| value.decode::<Atom>()) {
         None => Verify::Full,
         Some(Ok(atom)) if atom == super::full() => Verify::Full,
@@ -128,6 +166,9 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         )?,
         verify,
         hash_key,
+        durability,
+        max_log_bytes,
+        salvage,
     })
 }
 

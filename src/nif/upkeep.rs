@@ -6,6 +6,8 @@ use rustler::{Atom, Encoder as _, Env, LocalPid, ResourceArc, Term};
 
 use super::{IndexResource, answer, answer_without_index, done, more, ok, ok_term, term};
 use crate::index::Index;
+use crate::recovery::Recovery;
+use crate::wal::LostBytes;
 
 #[rustler::nif]
 fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
@@ -43,6 +45,12 @@ fn close<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| index.close().map(|()| ok_term(env)))
 }
 
+/// All lanes in one call: with most of them flushed before, lane by lane.
+#[rustler::nif(schedule = "DirtyIo")]
+fn flush<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| index.flush().map(|()| ok_term(env)))
+}
+
 #[rustler::nif(schedule = "DirtyIo")]
 fn flush_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<'a> {
     answer(env, resource, |index| index.flush_lane(lane).map(|()| ok_term(env)))
@@ -75,7 +83,7 @@ fn set_compactor<'a>(env: Env<'a>, resource: &'a IndexResource, pid: LocalPid) -
 fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         let stats = index.stats()?;
-        Ok(numbers(
+        let counters = numbers(
             env,
             &[
                 ("num_lanes", stats.num_lanes),
@@ -95,9 +103,35 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("written_bytes", stats.written_bytes),
                 ("stalls", stats.stalls),
                 ("leftovers", stats.leftovers),
+                ("log_bytes", stats.log_bytes),
             ],
-        ))
+        );
+        let recovered = recovery(env, &stats.recovery);
+        Ok(counters.map_put(atom(env, "recovery"), recovered).unwrap_or(counters))
     })
+}
+
+fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
+    let counts = numbers(
+        env,
+        &[
+            ("log_bytes", recovery.log_bytes),
+            ("log_files", recovery.log_files),
+            ("batches", recovery.batches),
+            ("changes", recovery.changes),
+            ("micros", recovery.micros),
+        ],
+    );
+    let torn = recovery.torn.as_ref().map(|torn| lost(env, torn));
+    let dropped: Vec<Term<'a>> = recovery.dropped.iter().map(|bytes| lost(env, bytes)).collect();
+    let with_torn = counts.map_put(atom(env, "torn"), torn).unwrap_or(counts);
+    with_torn.map_put(atom(env, "dropped"), dropped).unwrap_or(with_torn)
+}
+
+fn lost<'a>(env: Env<'a>, bytes: &LostBytes) -> Term<'a> {
+    let place = numbers(env, &[("offset", bytes.offset), ("bytes", bytes.bytes)]);
+    let path = bytes.path.to_string_lossy().into_owned();
+    place.map_put(atom(env, "path"), path).unwrap_or(place)
 }
 
 #[rustler::nif]
@@ -139,10 +173,12 @@ fn verify<'a>(env: Env<'a>, path: Term<'a>) -> Term<'a> {
                 ("live_keys", report.live_keys),
                 ("terms", report.terms),
                 ("torn_bytes", report.torn_bytes),
+                ("batches", report.batches),
             ],
         );
-        let key = atom(env, "leftovers");
-        let report = counts.map_put(key, leftovers).unwrap_or(counts);
+        let torn = report.torn.as_ref().map(|torn| lost(env, torn));
+        let report = counts.map_put(atom(env, "leftovers"), leftovers).unwrap_or(counts);
+        let report = report.map_put(atom(env, "torn"), torn).unwrap_or(report);
         Ok((ok(), report).encode(env))
     })
 }

@@ -1,10 +1,13 @@
-//! Changes. The plain ones never wait; their `_wait` twins, on a dirty scheduler, do.
+//! Changes. The plain ones stay in memory and never wait; their `_dirty` twins, on a dirty scheduler,
+//! go into the log, and may wait for a flush.
 
 use rustler::{Encoder as _, Env, Term};
 
 use super::reads::MOST_KEY_BYTES;
-use super::{IndexResource, answer, busy, large, term};
+use super::term::{self, durability as mode};
+use super::{IndexResource, answer, busy, large};
 use crate::change::Op;
+use crate::config::Durability;
 use crate::write::Attempt;
 
 /// Changes that a normal scheduler may apply in one call.
@@ -20,14 +23,30 @@ fn delete<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) ->
     change(env, reference, key, id, Op::Delete)
 }
 
+/// Takes part in the log if `durability` asks for it, so that it may wait for a file. Answers `busy`
+/// where the change would have to wait for a flush, unless `wait` says it may.
 #[rustler::nif(schedule = "DirtyIo")]
-fn put_wait<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    change_or_wait(env, reference, key, id, Op::Put)
-}
-
-#[rustler::nif(schedule = "DirtyIo")]
-fn delete_wait<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    change_or_wait(env, reference, key, id, Op::Delete)
+fn change_dirty<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    op: Term<'a>,
+    key: Term<'a>,
+    id: Term<'a>,
+    durability: Term<'a>,
+    wait: bool,
+) -> Term<'a> {
+    let decoded = || Ok((term::op(op)?, term::key(key)?, term::id(id)?, mode(durability)?));
+    let (op, key, id, durability) = match decoded() {
+        Ok(decoded) => decoded,
+        Err(fault) => return fault,
+    };
+    with_wakeup(env, reference, |index| {
+        if wait {
+            index.change(key, id, op, durability).map(Attempt::Done)
+        } else {
+            index.try_change(key, id, op, durability)
+        }
+    })
 }
 
 fn change<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>, op: Op) -> Term<'a> {
@@ -35,27 +54,7 @@ fn change<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>, op
         (Ok(key), Ok(id)) => (key, id),
         (Err(fault), _) | (_, Err(fault)) => return fault,
     };
-    with_wakeup(env, reference, |index| index.try_change(key, id, op))
-}
-
-fn change_or_wait<'a>(
-    env: Env<'a>,
-    reference: Term<'a>,
-    key: Term<'a>,
-    id: Term<'a>,
-    op: Op,
-) -> Term<'a> {
-    let (key, id) = match (term::key(key), term::id(id)) {
-        (Ok(key), Ok(id)) => (key, id),
-        (Err(fault), _) | (_, Err(fault)) => return fault,
-    };
-    with_wakeup(env, reference, |index| {
-        let changed = match op {
-            Op::Put => index.put(key, id),
-            Op::Delete => index.delete(key, id),
-        };
-        changed.map(Attempt::Done)
-    })
+    with_wakeup(env, reference, |index| index.try_change(key, id, op, Durability::Memory))
 }
 
 #[rustler::nif]
@@ -68,16 +67,29 @@ fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
     if batch.iter().map(|(_, key, _)| key.len()).sum::<usize>() > MOST_KEY_BYTES {
         return large().encode(env);
     }
-    with_wakeup(env, reference, |index| index.try_write(&batch))
+    with_wakeup(env, reference, |index| index.try_write(&batch, Durability::Memory))
 }
 
+/// As [`change_dirty`].
 #[rustler::nif(schedule = "DirtyIo")]
-fn write_wait<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
-    let batch = match term::batch(batch, usize::MAX) {
-        Ok(batch) => batch.unwrap_or_default(),
-        Err(fault) => return fault,
+fn write_dirty<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    batch: Term<'a>,
+    durability: Term<'a>,
+    wait: bool,
+) -> Term<'a> {
+    let (batch, durability) = match (term::batch(batch, usize::MAX), mode(durability)) {
+        (Ok(batch), Ok(durability)) => (batch.unwrap_or_default(), durability),
+        (Err(fault), _) | (_, Err(fault)) => return fault,
     };
-    with_wakeup(env, reference, |index| index.write(&batch).map(Attempt::Done))
+    with_wakeup(env, reference, |index| {
+        if wait {
+            index.write_with(&batch, durability).map(Attempt::Done)
+        } else {
+            index.try_write(&batch, durability)
+        }
+    })
 }
 
 /// Runs a change and wakes the compactor if it filled an overlay.

@@ -14,6 +14,7 @@ defmodule LsmIndex.Native do
   @type id :: non_neg_integer
   @type op :: {:put, key, id} | {:delete, key, id}
   @type target :: non_neg_integer | binary
+  @type durability :: :memory | :os | :sync
 
   @doc false
   def load_nif do
@@ -48,20 +49,18 @@ defmodule LsmIndex.Native do
   @spec put(ref, key, id) :: boolean | :busy | error
   def put(_ref, _key, _id), do: not_loaded()
 
-  @spec put_wait(ref, key, id) :: boolean | error
-  def put_wait(_ref, _key, _id), do: not_loaded()
-
   @spec delete(ref, key, id) :: boolean | :busy | error
   def delete(_ref, _key, _id), do: not_loaded()
 
-  @spec delete_wait(ref, key, id) :: boolean | error
-  def delete_wait(_ref, _key, _id), do: not_loaded()
+  @spec change_dirty(ref, :put | :delete, key, id, durability, wait :: boolean) ::
+          boolean | :busy | error
+  def change_dirty(_ref, _op, _key, _id, _durability, _wait), do: not_loaded()
 
   @spec write(ref, [op]) :: non_neg_integer | :busy | :large | error
   def write(_ref, _ops), do: not_loaded()
 
-  @spec write_wait(ref, [op]) :: non_neg_integer | error
-  def write_wait(_ref, _ops), do: not_loaded()
+  @spec write_dirty(ref, [op], durability, wait :: boolean) :: non_neg_integer | :busy | error
+  def write_dirty(_ref, _ops, _durability, _wait), do: not_loaded()
 
   @spec get(ref, key) :: [id] | :large | error
   def get(_ref, _key), do: not_loaded()
@@ -83,6 +82,9 @@ defmodule LsmIndex.Native do
 
   @spec ids(ref) :: [id] | error
   def ids(_ref), do: not_loaded()
+
+  @spec flush(ref) :: :ok | error
+  def flush(_ref), do: not_loaded()
 
   @spec flush_lane(ref, lane :: non_neg_integer) :: :ok | error
   def flush_lane(_ref, _lane), do: not_loaded()
@@ -120,14 +122,12 @@ defmodule LsmIndex.Native do
   @spec route_put(ref, key, target) :: boolean | :busy | error
   def route_put(_ref, _key, _target), do: not_loaded()
 
-  @spec route_put_wait(ref, key, target) :: boolean | error
-  def route_put_wait(_ref, _key, _target), do: not_loaded()
-
   @spec route_delete(ref, key, target) :: boolean | :busy | error
   def route_delete(_ref, _key, _target), do: not_loaded()
 
-  @spec route_delete_wait(ref, key, target) :: boolean | error
-  def route_delete_wait(_ref, _key, _target), do: not_loaded()
+  @spec route_dirty(ref, :put | :delete, key, target, durability, wait :: boolean) ::
+          boolean | :busy | error
+  def route_dirty(_ref, _op, _key, _target, _durability, _wait), do: not_loaded()
 
   @spec route_get(ref, key) :: [term] | :large | error
   def route_get(_ref, _key), do: not_loaded()

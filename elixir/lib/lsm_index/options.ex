@@ -3,12 +3,14 @@ defmodule LsmIndex.Options do
   # Checks where an index is and how it shall be opened. `num_lanes` and `hash_key` stay nil when
   # they are not given: a stored index keeps its own, a new one gets 64 lanes and a random key.
 
-  alias LsmIndex.Error
+  alias LsmIndex.{Error, Names}
 
   @type t :: %{
           num_lanes: pos_integer | nil,
           compaction_threshold: pos_integer,
-          durability: :memory,
+          durability: :memory | :os | :sync,
+          max_log_bytes: pos_integer,
+          recover: :strict | :salvage,
           verify: :full | :fast,
           filter: :none,
           hash_key: <<_::128>> | nil
@@ -19,11 +21,15 @@ defmodule LsmIndex.Options do
   @max_lanes 16_384
   @max_threshold 2_147_483_647
   @default_lanes 64
+  @smallest_log 4_096
+  @largest_log 1_099_511_627_776
 
   @defaults %{
     num_lanes: nil,
     compaction_threshold: 10_000,
-    durability: :memory,
+    durability: :os,
+    max_log_bytes: 67_108_864,
+    recover: :strict,
     verify: :full,
     filter: :none,
     hash_key: nil
@@ -33,6 +39,8 @@ defmodule LsmIndex.Options do
     num_lanes: "an integer from 1 to #{@max_lanes}",
     compaction_threshold: "an integer from 1 to #{@max_threshold}",
     durability: "one of :memory, :os, :sync",
+    max_log_bytes: "an integer from #{@smallest_log} to #{@largest_log}",
+    recover: "one of :strict, :salvage",
     verify: "one of :full, :fast",
     filter: "one of :none, :fuse8, :bloom",
     hash_key: "a binary of 16 bytes",
@@ -56,7 +64,7 @@ defmodule LsmIndex.Options do
   @doc "What the NIF wants to know of the options."
   @spec native(t, location) :: map
   def native(options, location) do
-    options = Map.take(options, [:num_lanes, :compaction_threshold, :verify, :hash_key])
+    options = Map.delete(options, :filter)
 
     case {location, options.num_lanes} do
       {:memory, nil} -> %{options | num_lanes: @default_lanes}
@@ -73,6 +81,35 @@ defmodule LsmIndex.Options do
          {:ok, location} <- location(path),
          {:ok, options} <- validate(Keyword.drop(options, [:name, :path])) do
       {:ok, name, location, options}
+    end
+  end
+
+  @doc "An index whose changes have the durability that the options of one call ask for."
+  @spec for_call(LsmIndex.index(), term) :: {:ok, LsmIndex.t()} | {:error, Error.t()}
+  def for_call(index, options) do
+    with {:ok, options} <- keyword(options),
+         {:ok, index} <- Names.fetch(index),
+         :ok <- only_durability(Keyword.keys(options)),
+         do: with_durability(index, Keyword.get(options, :durability, index.durability))
+  end
+
+  defp only_durability(names) do
+    case Enum.find(names, &(&1 != :durability)) do
+      nil ->
+        :ok
+
+      name ->
+        message = "unknown option #{inspect(name)}; known is :durability"
+        {:error, Error.new(:invalid_option, message, %{option: name})}
+    end
+  end
+
+  # Without a path there is no log, whatever is asked for.
+  defp with_durability(%LsmIndex{path: path} = index, mode) do
+    case check(:durability, mode) do
+      :ok when path == :memory -> {:ok, index}
+      :ok -> {:ok, %{index | durability: mode}}
+      error -> {:error, error}
     end
   end
 
@@ -112,8 +149,9 @@ defmodule LsmIndex.Options do
 
   defp check(:num_lanes, value) when value in 1..@max_lanes, do: :ok
   defp check(:compaction_threshold, value) when value in 1..@max_threshold, do: :ok
-  defp check(:durability, :memory), do: :ok
-  defp check(:durability, mode) when mode in [:os, :sync], do: unsupported(:durability, mode)
+  defp check(:durability, mode) when mode in [:memory, :os, :sync], do: :ok
+  defp check(:max_log_bytes, value) when value in @smallest_log..@largest_log, do: :ok
+  defp check(:recover, value) when value in [:strict, :salvage], do: :ok
   defp check(:verify, value) when value in [:full, :fast], do: :ok
   defp check(:filter, :none), do: :ok
   defp check(:filter, kind) when kind in [:fuse8, :bloom], do: unsupported(:filter, kind)

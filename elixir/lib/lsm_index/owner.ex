@@ -19,7 +19,8 @@ defmodule LsmIndex.Owner do
   def open(:memory, options) do
     with {:ok, ref, num_lanes} <- open_ref(:memory, options),
          {:ok, _compactor} <- Compactor.share(ref) do
-      {:ok, %LsmIndex{ref: ref, path: :memory, num_lanes: num_lanes, owner: nil}}
+      {:ok,
+       %LsmIndex{ref: ref, path: :memory, num_lanes: num_lanes, durability: :memory, owner: nil}}
     end
   end
 
@@ -128,10 +129,38 @@ defmodule LsmIndex.Owner do
   defp open_native(path, options) do
     with {:ok, ref, num_lanes} <- open_ref(path, options),
          {:ok, compactor} <- Compactor.start_link(ref) do
-      index = %LsmIndex{ref: ref, path: path, num_lanes: num_lanes, owner: self()}
+      index = %LsmIndex{
+        ref: ref,
+        path: path,
+        num_lanes: num_lanes,
+        durability: options.durability,
+        owner: self()
+      }
+
+      report_recovery(index)
       {:ok, index, compactor}
     end
   end
+
+  defp report_recovery(%LsmIndex{path: path, ref: ref}) do
+    %{recovery: recovery} = Native.stats(ref)
+    {place, counts} = Map.split(recovery, [:torn, :dropped])
+
+    if place.torn do
+      Logger.warning("lsm_index: the end of the log was torn and is cut off: #{lost(place.torn)}")
+    end
+
+    for bytes <- place.dropped do
+      Logger.error("lsm_index: a damaged part of the log was left out: #{lost(bytes)}")
+    end
+
+    if counts.batches > 0 or place.torn != nil or place.dropped != [] do
+      Telemetry.execute([:recovery, :stop], counts, Map.put(place, :path, path))
+    end
+  end
+
+  defp lost(%{path: path, offset: offset, bytes: bytes}),
+    do: "#{bytes} bytes from byte #{offset} of #{path}"
 
   defp open_ref(:memory, options) do
     options = Options.native(options, :memory)

@@ -47,7 +47,7 @@ defmodule LsmIndex.Upkeep do
   end
 
   # A stored index can use the ids of forgotten terms again once no lane leads to them, and only a
-  # sync knows that of all lanes. With every lane flushed it has little to do.
+  # flush of all of them together knows that. With every lane flushed it has little to do.
   defp recycle(%LsmIndex{path: :memory}), do: :ok
-  defp recycle(%LsmIndex{ref: ref}), do: Native.sync(ref)
+  defp recycle(%LsmIndex{ref: ref}), do: Native.flush(ref)
 end

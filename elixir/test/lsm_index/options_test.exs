@@ -11,7 +11,9 @@ defmodule LsmIndex.OptionsTest do
                 %{
                   num_lanes: nil,
                   compaction_threshold: 10_000,
-                  durability: :memory,
+                  durability: :os,
+                  max_log_bytes: 67_108_864,
+                  recover: :strict,
                   verify: :full,
                   filter: :none,
                   hash_key: nil
@@ -22,7 +24,9 @@ defmodule LsmIndex.OptionsTest do
       for {option, values} <- [
             num_lanes: [1, 3, 64, 16_384],
             compaction_threshold: [1, 10_000, 2_147_483_647],
-            durability: [:memory],
+            durability: [:memory, :os, :sync],
+            max_log_bytes: [4_096, 67_108_864],
+            recover: [:strict, :salvage],
             verify: [:full, :fast],
             filter: [:none],
             hash_key: [:binary.copy(<<0>>, 16), "0123456789abcdef"]
@@ -51,7 +55,7 @@ defmodule LsmIndex.OptionsTest do
     end
 
     test "knows what a later release will have, and refuses it" do
-      for {option, value} <- [durability: :os, durability: :sync, filter: :fuse8, filter: :bloom] do
+      for {option, value} <- [filter: :fuse8, filter: :bloom] do
         assert {:error, %Error{reason: :unsupported} = error} =
                  Options.validate([{option, value}])
 

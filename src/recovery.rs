@@ -1,0 +1,123 @@
+//! Makes the changes of the write-ahead log again that no segment has.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::change::{LanePlan, Op};
+use crate::dictionary::TERM_ID_FLAG;
+use crate::error::{Error, Result};
+use crate::fs::Fs;
+use crate::index::Index;
+use crate::wal::{Batch, LoggedOp, LostBytes, Scan};
+
+/// Where a salvage puts damaged files, below the index's directory.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// What opening an index found in its write-ahead log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Files of the log.
+    pub log_files: u64,
+    /// Batches with changes that no segment had.
+    pub batches: u64,
+    /// Those changes.
+    pub changes: u64,
+    /// How long it took to read the log and to make them, in microseconds.
+    pub micros: u64,
+    /// The end of the log that was cut off: an append that a crash cut short or, after a power
+    /// failure, what was not on stable storage.
+    pub torn: Option<LostBytes>,
+    /// What a salvage left out.
+    pub dropped: Vec<LostBytes>,
+}
+
+impl Index {
+    /// Replays what a scan of the log found. Whole batches, in order; of each the part of the lanes
+    /// that have not flushed it.
+    pub(crate) fn recover(&self, scan: &Scan, begun: Instant) -> Result<Recovery> {
+        let flushed: Vec<u64> = self.lanes().map(|lane| lane.keeper.lock().flushed).collect();
+        let (log_bytes, log_files) = scan.size();
+        let (mut batches, mut changes) = (0, 0);
+        for batch in scan.batches() {
+            let replayed = self.replay(&batch?, &flushed)?;
+            batches += u64::from(replayed > 0);
+            changes += replayed;
+        }
+        if !scan.dropped().is_empty() {
+            self.quarantine(scan)?;
+        }
+        let micros = begun.elapsed().as_micros() as u64;
+        let (torn, dropped) = (scan.torn().cloned(), scan.dropped().to_vec());
+        Ok(Recovery { log_bytes, log_files, batches, changes, micros, torn, dropped })
+    }
+
+    /// The number of changes that were to be made again.
+    fn replay(&self, batch: &Batch<'_>, flushed: &[u64]) -> Result<u64> {
+        let lane_of = |op: &LoggedOp| self.slots.lane(op.fingerprint);
+        let mut changes = 0;
+        for ops in batch.ops.chunk_by(|a, b| lane_of(a) == lane_of(b)) {
+            let number = lane_of(&ops[0]);
+            if flushed.get(number).is_none_or(|&flushed| batch.sequence <= flushed) {
+                continue;
+            }
+            // Only now: what a flushed change says of a term may be long out of date.
+            for op in ops.iter().filter(|op| op.op == Op::Put && op.id & TERM_ID_FLAG != 0) {
+                let place = op.id & !TERM_ID_FLAG;
+                if let Some((_, term)) = batch.terms.iter().find(|(of, _)| *of == place) {
+                    self.dictionary.define(op.id, term)?;
+                }
+            }
+            self.replay_lane(number, ops, batch.sequence)?;
+            changes += ops.len() as u64;
+        }
+        Ok(changes)
+    }
+
+    /// All of the lane's part at once: a flush has all of a record, or nothing.
+    fn replay_lane(&self, number: usize, ops: &[LoggedOp], record: u64) -> Result<()> {
+        self.relieve(number)?;
+        let lane = self.lane_or_new(number);
+        let mut plan = LanePlan::new(lane, lane.gate());
+        for of_key in ops.chunk_by(|a, b| a.fingerprint == b.fingerprint) {
+            let wanted: Vec<(u32, Op)> = of_key.iter().map(|op| (op.id, op.op)).collect();
+            plan.add(of_key[0].fingerprint, &wanted)?;
+        }
+        if !plan.is_empty() {
+            let froze = plan.publish(&mut lane.state.write(), Some(record), self.limits);
+            self.note(froze);
+        }
+        Ok(())
+    }
+
+    /// Keeps the damaged files for whoever wants to look into them, and begins a new log.
+    fn quarantine(&self, scan: &Scan) -> Result<()> {
+        let (Some(root), Some(wal)) = (self.path(), &self.wal) else { return Ok(()) };
+        let dir = root.join(QUARANTINE);
+        self.fs.create_dir_all(&dir)?;
+        for (path, bytes) in scan.damaged_files() {
+            let copy = free_name(&self.fs, &dir, path)?;
+            self.fs.write_synced(&copy, bytes)?;
+        }
+        self.fs.sync_dir(&dir)?;
+        self.flush()?;
+        wal.trim(wal.next())
+    }
+}
+
+/// A name in the directory that nothing has yet.
+fn free_name(fs: &Fs, dir: &Path, path: &Path) -> Result<std::path::PathBuf> {
+    let name = path.file_name().unwrap_or_default();
+    for attempt in 0_u32.. {
+        let mut candidate = name.to_owned();
+        if attempt > 0 {
+            candidate.push(format!(".{attempt}"));
+        }
+        let candidate = dir.join(candidate);
+        if !fs.exists(&candidate)? {
+            return Ok(candidate);
+        }
+    }
+    Err(Error::TooLarge { what: "the quarantine", limit: u32::MAX.into() })
+}

@@ -1,0 +1,430 @@
+//! Reads the log after a restart: what is whole, what is torn, what is damaged.
+//!
+//! Records that were not synced may be missing after a power failure, in any pattern; those that were
+//! synced never are, and as long as the operating system has not restarted none is, but for the one
+//! that was being appended. So a hole is *torn* if it can be explained that way: all from there on is
+//! left out, and reported. Any other hole is *damage*, and an error, unless the caller asked for
+//! salvage.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::format::{self, Found, HEADER, Header, RawRecord, Seed};
+use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
+use crate::error::{Error, Result};
+use crate::fs::Fs;
+use crate::hash::KeyHasher;
+
+/// Bytes of the log that recovery left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostBytes {
+    /// The file.
+    pub path: PathBuf,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// A record, taken apart.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) sequence: u64,
+    /// By place in the dictionary.
+    pub(crate) terms: Vec<(u32, &'a [u8])>,
+    pub(crate) ops: Vec<LoggedOp>,
+}
+
+/// The log as it was found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    dir: PathBuf,
+    files: Vec<LogFile>,
+    /// Files that no header says are needed.
+    obsolete: Vec<PathBuf>,
+    /// Files behind a torn end, oldest first.
+    discarded: Vec<PathBuf>,
+    torn: Option<LostBytes>,
+    /// What is left out for damage; only of a salvage.
+    dropped: Vec<LostBytes>,
+    /// The last record that a lane has flushed.
+    relied_on: u64,
+    /// Why the newest file was taken for one whose creation was cut short.
+    unreadable: Option<Error>,
+    /// The system was started since: what was not synced may be missing.
+    restarted: bool,
+}
+
+#[derive(Debug)]
+struct LogFile {
+    number: u64,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Bytes it had.
+    found: usize,
+    seed: Seed,
+    header: Option<Header>,
+    /// What is wrong with the header, and where.
+    fault: (usize, String),
+    /// Where whole records lie.
+    runs: Vec<Range<usize>>,
+    /// The last whole record, or the last before its first.
+    last: u64,
+}
+
+/// A place where the next record should be and is not.
+#[derive(Debug)]
+struct Hole {
+    file: usize,
+    at: Range<usize>,
+    /// The record that belongs there.
+    expected: u64,
+    /// It can be an append that was cut short.
+    cut_short: bool,
+    /// Where the fault is, and what.
+    fault: (usize, String),
+}
+
+/// Whether a path is named as the log's files are.
+pub(crate) fn is_log_file(path: &Path) -> bool {
+    number_of(path).is_some()
+}
+
+fn number_of(path: &Path) -> Option<u64> {
+    let digits = path.file_stem()?.to_str()?;
+    let named = path.extension().is_some_and(|e| e == EXTENSION)
+        && digits.len() == 20
+        && digits.bytes().all(|b| b.is_ascii_digit());
+    if named { digits.parse().ok() } else { None }
+}
+
+impl Scan {
+    /// Reads and checks all of the log, which has to reach as far as the lanes rely on it; changes
+    /// nothing.
+    pub(crate) fn read(
+        fs: &Fs,
+        root: &Path,
+        hasher: &KeyHasher,
+        epoch: u64,
+        relied_on: u64,
+        salvage: bool,
+    ) -> Result<Self> {
+        let dir = root.join(DIRECTORY);
+        let mut numbers: Vec<u64> = fs.list(&dir)?.iter().filter_map(|p| number_of(p)).collect();
+        numbers.sort_unstable();
+        let mut scan = Self {
+            dir,
+            files: Vec::new(),
+            obsolete: Vec::new(),
+            discarded: Vec::new(),
+            torn: None,
+            dropped: Vec::new(),
+            relied_on,
+            unreadable: None,
+            restarted: false,
+        };
+        let mut headers = Vec::new();
+        for number in numbers {
+            let path = file_path(&scan.dir, number);
+            let bytes = fs.read(&path)?;
+            let header = check_header(&path, &bytes, number, epoch);
+            if let Err(Error::UnsupportedVersion { .. }) = header {
+                header?;
+                continue;
+            }
+            let fault = match &header {
+                Err(Error::Corrupt { offset, what, .. }) => (*offset as usize, what.clone()),
+                _ => (0, String::new()),
+            };
+            let seed = Seed::new(hasher, number);
+            scan.files.push(LogFile {
+                number,
+                path,
+                found: bytes.len(),
+                bytes,
+                seed,
+                header: header.as_ref().ok().copied(),
+                fault,
+                runs: Vec::new(),
+                last: 0,
+            });
+            headers.push(header);
+        }
+        scan.keep_needed(headers, fs.boot_id(), salvage)?;
+        let holes = scan.walk();
+        scan.judge(holes, salvage)?;
+        Ok(scan)
+    }
+
+    /// Puts aside what the newest header says is not needed, and a file whose creation was cut short.
+    fn keep_needed(
+        &mut self,
+        mut headers: Vec<Result<Header>>,
+        boot: [u8; 16],
+        salvage: bool,
+    ) -> Result<()> {
+        // Only its creation cut short leaves the newest file without a header and without a record.
+        while self.files.len() > 1
+            && let (Some(newest), Some(Err(_))) = (self.files.last(), headers.last())
+            && format::find_later(&newest.bytes, 0, &newest.seed, 1..u64::MAX).is_none()
+        {
+            let bytes = newest.bytes.len() as u64;
+            if bytes > 0 {
+                self.torn = Some(LostBytes { path: newest.path.clone(), offset: 0, bytes });
+            }
+            self.discarded.insert(0, newest.path.clone());
+            self.files.pop();
+            self.unreadable = headers.pop().and_then(Result::err);
+        }
+        let Some(newest) = self.files.iter().rev().find_map(|file| file.header) else {
+            // There is always one that was synced when it was made.
+            return match headers.pop() {
+                Some(Err(_)) if salvage => Ok(()),
+                Some(Err(e)) => Err(e),
+                _ => Err(Error::corrupt(&self.dir, 0, "the log has no files")),
+            };
+        };
+        let old = self.files.iter().take_while(|file| file.number < newest.oldest).count();
+        self.obsolete = self.files.drain(..old).map(|file| file.path).collect();
+        // What was written before is synced by the open that follows, at the latest. So if anything
+        // can be missing, it is of the time when the newest file was begun.
+        self.restarted = ![boot, [0; 16]].contains(&newest.boot);
+        let mut there = self.files.iter().map(|file| file.number).peekable();
+        for number in newest.oldest..=newest.number {
+            // The oldest was synced before it was called that.
+            if there.next_if_eq(&number).is_some() || self.restarted && number > newest.oldest {
+                continue;
+            }
+            let path = file_path(&self.dir, number);
+            if !salvage {
+                return Err(Error::corrupt(&path, 0, "this file of the log is missing"));
+            }
+            self.dropped.push(LostBytes { path, offset: 0, bytes: 0 });
+        }
+        Ok(())
+    }
+
+    /// Finds the whole records and the holes between them.
+    fn walk(&mut self) -> Vec<Hole> {
+        let mut holes = Vec::new();
+        let mut expected = self.files.first().and_then(|f| f.header).map_or(1, |h| h.first);
+        for (number, file) in self.files.iter_mut().enumerate() {
+            let mut hole = |at, expected, cut_short, fault| {
+                holes.push(Hole { file: number, at, expected, cut_short, fault });
+            };
+            let mut at = HEADER;
+            // Behind a hole any later record goes on.
+            let mut resumed = file.header.is_none_or(|header| header.first != expected);
+            match file.header {
+                Some(header) if header.first == expected => {}
+                Some(header) => {
+                    let what = format!("it begins with record {}, not {expected}", header.first);
+                    hole(0..HEADER, expected, false, (0, what));
+                    expected = expected.max(header.first);
+                }
+                None => {
+                    at = format::find_later(&file.bytes, 0, &file.seed, expected..u64::MAX)
+                        .unwrap_or(file.bytes.len());
+                    hole(0..at, expected, false, file.fault.clone());
+                }
+            }
+            let mut run = at..at;
+            while at < file.bytes.len() {
+                let (cut_short, what) = match format::find(&file.bytes[at..], &file.seed) {
+                    Found::Record(record) if record.sequence == expected || resumed => {
+                        resumed = false;
+                        expected = record.sequence + 1;
+                        at += record.len();
+                        run.end = at;
+                        continue;
+                    }
+                    Found::Record(record) => {
+                        (false, format!("record {} where {expected} belongs", record.sequence))
+                    }
+                    Found::Torn => (true, "a record is cut short".to_owned()),
+                    Found::Damaged(what) => (false, what.to_owned()),
+                };
+                let next = format::find_later(&file.bytes, at + 1, &file.seed, expected..u64::MAX);
+                let end = next.unwrap_or(file.bytes.len());
+                hole(at..end, expected, cut_short && next.is_none(), (at, what));
+                file.runs.push(std::mem::replace(&mut run, end..end));
+                (at, resumed) = (end, true);
+            }
+            file.runs.push(run);
+            file.runs.retain(|run| !run.is_empty());
+            file.last = expected - 1;
+        }
+        holes
+    }
+
+    /// Tells torn from damaged, and leaves out what has to be.
+    fn judge(&mut self, holes: Vec<Hole>, salvage: bool) -> Result<()> {
+        let Some(first) = holes.first() else { return self.check_end(salvage) };
+        let claimed = self.raw_records().map(|record| record.durable).max();
+        let claimed = claimed.unwrap_or(0).max(self.relied_on);
+        let holed = &self.files[first.file];
+        let followed = |(number, file): (usize, &LogFile)| match number.cmp(&first.file) {
+            Ordering::Less => false,
+            Ordering::Equal => file.runs.iter().any(|run| run.start >= first.at.end.max(HEADER)),
+            Ordering::Greater => !file.runs.is_empty(),
+        };
+        // Where the first record is, the sector of the header was written too.
+        let beheaded = |file: &LogFile| {
+            file.header.is_none() && file.runs.first().is_some_and(|run| run.start == HEADER)
+        };
+        let damaged = claimed >= first.expected
+            || self.files.iter().any(beheaded)
+            || !self.restarted && self.files.iter().enumerate().any(followed)
+            || !self.restarted && holes.iter().any(|hole| !hole.cut_short);
+        if damaged && !salvage {
+            let (offset, what) = first.fault.clone();
+            return Err(Error::corrupt(&holed.path, offset, what));
+        }
+        let lost = |hole: &Hole| LostBytes {
+            path: self.files[hole.file].path.clone(),
+            offset: hole.at.start as u64,
+            bytes: hole.at.len() as u64,
+        };
+        if damaged {
+            let dropped: Vec<LostBytes> = holes.iter().map(lost).collect();
+            self.dropped.extend(dropped);
+            return Ok(());
+        }
+        let mut torn = lost(first);
+        let (file, at) = (first.file, first.at.start);
+        torn.bytes = (self.files[file].bytes.len() - at) as u64;
+        for discarded in self.files.drain(file + 1..).rev() {
+            torn.bytes += discarded.bytes.len() as u64;
+            self.discarded.insert(0, discarded.path);
+        }
+        if at == 0 {
+            // It does not follow on the one before: it goes as a whole.
+            self.discarded.insert(0, self.files.remove(file).path);
+        } else {
+            let file = &mut self.files[file];
+            file.runs.retain(|run| run.start < at);
+            file.bytes.truncate(at);
+            file.last = first.expected - 1;
+        }
+        self.torn = Some(torn);
+        Ok(())
+    }
+
+    /// Nothing of what lanes rely on may be missing at the end.
+    fn check_end(&mut self, salvage: bool) -> Result<()> {
+        let Some(newest) = self.files.last().filter(|_| self.last() < self.relied_on) else {
+            return Ok(());
+        };
+        let (path, offset) = (newest.path.clone(), newest.bytes.len());
+        if !salvage {
+            if let Some(unreadable) = self.unreadable.take() {
+                return Err(unreadable);
+            }
+            let what = format!(
+                "it ends with record {}, a lane relies on record {}",
+                newest.last, self.relied_on
+            );
+            return Err(Error::corrupt(&path, offset, what));
+        }
+        self.dropped.push(LostBytes { path, offset: offset as u64, bytes: 0 });
+        Ok(())
+    }
+
+    /// The last record there is.
+    fn last(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.last)
+    }
+
+    /// The sequence number of the next record: none is given twice.
+    pub(super) fn next(&self) -> u64 {
+        self.last().max(self.relied_on) + 1
+    }
+
+    /// Makes the files what the scan says they are, and puts that on stable storage.
+    pub(crate) fn mend(&self, fs: &Fs) -> Result<()> {
+        for file in &self.files {
+            let open = fs.open(&file.path)?;
+            if file.found > file.bytes.len() {
+                open.truncate(file.bytes.len() as u64)?;
+            }
+            open.sync()?;
+        }
+        self.discarded.iter().rev().try_for_each(|path| fs.remove(path))?;
+        fs.sync_dir(&self.dir)?;
+        self.obsolete.iter().try_for_each(|path| fs.remove(path))
+    }
+
+    fn raw_records(&self) -> impl Iterator<Item = RawRecord<'_>> {
+        let runs = self.files.iter().flat_map(|f| f.runs.iter().map(move |run| (f, run.clone())));
+        runs.flat_map(|(file, mut run)| {
+            std::iter::from_fn(move || match format::find(&file.bytes[run.clone()], &file.seed) {
+                Found::Record(record) => {
+                    run.start += record.len();
+                    Some(record)
+                }
+                _ => None,
+            })
+        })
+    }
+
+    /// The batches, in order.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = Result<Batch<'_>>> {
+        let changes = self.raw_records().filter(|record| !record.payload.is_empty());
+        changes.map(|RawRecord { sequence, payload, .. }| match format::content(payload) {
+            Some((terms, ops)) => Ok(Batch { sequence, terms, ops }),
+            None => {
+                let what = format!("record {sequence} does not add up");
+                Err(Error::corrupt(&self.dir, 0, what))
+            }
+        })
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = Sealed> {
+        self.files.iter().map(|file| Sealed {
+            number: file.number,
+            last: file.last,
+            len: file.bytes.len() as u64,
+            unsynced: None,
+        })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Bytes of the needed files, and how many files.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.files.iter().map(|f| f.bytes.len() as u64).sum(), self.files.len() as u64)
+    }
+
+    /// The end that was cut off.
+    pub(crate) fn torn(&self) -> Option<&LostBytes> {
+        self.torn.as_ref()
+    }
+
+    /// What a salvage left out.
+    pub(crate) fn dropped(&self) -> &[LostBytes] {
+        &self.dropped
+    }
+
+    /// Damaged files, with their bytes as they were found.
+    pub(crate) fn damaged_files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let damaged = |file: &&LogFile| self.dropped.iter().any(|lost| lost.path == file.path);
+        self.files.iter().filter(damaged).map(|file| (file.path.as_path(), &file.bytes[..]))
+    }
+
+    /// Files that the next open removes.
+    pub(crate) fn leftovers(&self) -> impl Iterator<Item = &PathBuf> {
+        self.obsolete.iter().chain(&self.discarded)
+    }
+}
+
+fn check_header(path: &Path, bytes: &[u8], number: u64, epoch: u64) -> Result<Header> {
+    let header = Header::decode(path, bytes)?;
+    if (header.number, header.epoch) != (number, epoch) {
+        let what = format!("it is file {} of epoch {}", header.number, header.epoch);
+        return Err(Error::corrupt(path, 12, what));
+    }
+    Ok(header)
+}
