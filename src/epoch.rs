@@ -96,10 +96,16 @@ impl Epoch {
         Wal::create(fs, root, number)?;
         fs.sync_dir(root)?;
         fs.sync_parent(root)?;
+        let epoch = Self { number, dir, meta };
+        epoch.make_current(fs, root)?;
+        Ok(epoch)
+    }
+
+    /// Has CURRENT name it.
+    pub(crate) fn make_current(&self, fs: &Fs, root: &Path) -> Result<()> {
         let mut payload = PayloadWriter::default();
-        payload.u64(number);
-        fs.replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))?;
-        Ok(Self { number, dir, meta })
+        payload.u64(self.number);
+        fs.replace(&root.join(CURRENT), &payload.into_frame(CURRENT_MAGIC))
     }
 
     fn agrees_with(&self, root: &Path, config: &Config) -> Result<()> {
@@ -151,10 +157,28 @@ impl Epoch {
 
 /// Whether a path is named as our segments are.
 pub(crate) fn is_segment(path: &Path) -> bool {
-    let number = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|e| e == SEGMENT)
-        && number.len() == 20
-        && number.bytes().all(|b| b.is_ascii_digit())
+    number_of(path).is_some()
+}
+
+/// The number in a segment's name.
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
+    let digits = path.file_stem()?.to_str()?;
+    let named = path.extension().is_some_and(|e| e == SEGMENT)
+        && digits.len() == 20
+        && digits.bytes().all(|b| b.is_ascii_digit());
+    if named { digits.parse().ok() } else { None }
+}
+
+/// The epochs that are there, whatever CURRENT says; an error for one whose META is not readable.
+pub(crate) fn all(fs: &Fs, root: &Path) -> Result<Vec<Result<Epoch>>> {
+    let mut epochs = Vec::new();
+    for dir in directories(fs, root, "epoch-")? {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Ok(number) = name.trim_start_matches("epoch-").parse() {
+            epochs.push(Meta::load(fs, &dir).map(|meta| Epoch { number, dir, meta }));
+        }
+    }
+    Ok(epochs)
 }
 
 /// Without CURRENT a directory is free for a new index, unless segments or records in a log show that

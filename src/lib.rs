@@ -40,8 +40,10 @@ mod maintenance;
 mod manifest;
 mod mmap;
 mod overlay;
+mod quarantine;
 mod record;
 mod recovery;
+mod repair;
 mod routes;
 mod scan;
 mod segment;
@@ -66,9 +68,10 @@ pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash}
 pub use index::Index;
 pub use load::{LanePairs, Loader};
 pub use recovery::Recovery;
+pub use repair::{Lost, Remedy, repair, repair_on};
 pub use routes::{Listing, Most, Target};
 pub use stats::{Memory, Stats};
-pub use verify::{Report, verify, verify_on};
+pub use verify::{CheckedFile, Progress, Report, Verifier, verify, verify_on};
 pub use wal::LostBytes;
 pub use write::{Attempt, Change};
 

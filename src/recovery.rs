@@ -1,17 +1,13 @@
 //! Makes the changes of the write-ahead log again that no segment has.
 
-use std::path::Path;
 use std::time::Instant;
 
 use crate::change::{LanePlan, Op};
 use crate::dictionary::TERM_ID_FLAG;
-use crate::error::{Error, Result};
-use crate::fs::Fs;
+use crate::error::Result;
 use crate::index::Index;
+use crate::quarantine;
 use crate::wal::{Batch, LoggedOp, LostBytes, Scan};
-
-/// Where a salvage puts damaged files, below the index's directory.
-pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What opening an index found in its write-ahead log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,30 +90,10 @@ impl Index {
     /// Keeps the damaged files for whoever wants to look into them, and begins a new log.
     fn quarantine(&self, scan: &Scan) -> Result<()> {
         let (Some(root), Some(wal)) = (self.path(), &self.wal) else { return Ok(()) };
-        let dir = root.join(QUARANTINE);
-        self.fs.create_dir_all(&dir)?;
         for (path, bytes) in scan.damaged_files() {
-            let copy = free_name(&self.fs, &dir, path)?;
-            self.fs.write_synced(&copy, bytes)?;
+            quarantine::keep_copy(&self.fs, root, path, bytes)?;
         }
-        self.fs.sync_dir(&dir)?;
         self.flush()?;
         wal.trim(wal.next())
     }
-}
-
-/// A name in the directory that nothing has yet.
-fn free_name(fs: &Fs, dir: &Path, path: &Path) -> Result<std::path::PathBuf> {
-    let name = path.file_name().unwrap_or_default();
-    for attempt in 0_u32.. {
-        let mut candidate = name.to_owned();
-        if attempt > 0 {
-            candidate.push(format!(".{attempt}"));
-        }
-        let candidate = dir.join(candidate);
-        if !fs.exists(&candidate)? {
-            return Ok(candidate);
-        }
-    }
-    Err(Error::TooLarge { what: "the quarantine", limit: u32::MAX.into() })
 }

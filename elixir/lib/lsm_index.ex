@@ -409,11 +409,32 @@ defmodule LsmIndex do
   @doc """
   Reads and checks every byte of the index at `path`, open or closed, and reports what is there.
 
+  `:checked` in the report lists every file with its length and whether it is sound. If one is not,
+  the error is the first fault, and `detail.report` the report, with all of them in `:faults`.
+
+  The option `:progress` is a function that is called now and then with a map of `:bytes` checked
+  and `:of_bytes`.
+
       iex> match?({:error, %{reason: :not_found}}, LsmIndex.verify("no/such/place"))
       true
   """
-  @spec verify(String.t()) :: {:ok, map} | {:error, Error.t()}
-  def verify(path), do: Upkeep.verify(path)
+  @spec verify(String.t(), progress: (map -> any)) :: {:ok, map} | {:error, Error.t()}
+  def verify(path, options \\ []), do: Upkeep.verify(path, options)
+
+  @doc """
+  Makes the damaged index at `path`, which must be closed, openable again; tells what is done.
+
+  Without `apply: true` it is a dry run: it tells the same and changes nothing. Each remedy is a map
+  of the damaged `:path`, its `:fault`, and what is `:lost`: `:nothing` if the file can be made anew
+  from others, `{:keys, n}` for the newest records of `n` keys, whose sets are then what older
+  segments say, or empty, `:unknown_keys`, `{:terms, terms, pairs}`, or `{:log_bytes, n}` for changes
+  that no segment has. Damaged files are kept, in the directory's `quarantine`.
+
+      iex> match?({:error, %{reason: :not_found}}, LsmIndex.repair("no/such/place"))
+      true
+  """
+  @spec repair(String.t(), apply: boolean) :: {:ok, [map]} | {:error, Error.t()}
+  def repair(path, options \\ []), do: Upkeep.repair(path, options)
 
   defp read({:error, native}), do: raise(Error.from_native(native))
   defp read(answer), do: answer

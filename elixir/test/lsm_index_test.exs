@@ -266,12 +266,48 @@ defmodule LsmIndexTest do
       assert {:ok, logged} = LsmIndex.verify(path)
       # The log has it, no segment yet.
       assert logged.batches == 1
-
-      assert Map.drop(logged, [:batches, :bytes, :files]) ==
-               Map.drop(open, [:batches, :bytes, :files])
-
+      in_segments = [:entries, :live_keys, :segments, :faults, :leftovers, :torn]
+      assert Map.take(logged, in_segments) == Map.take(open, in_segments)
       :ok = LsmIndex.close(index)
       assert {:ok, %{lanes: 2, entries: 101, live_keys: 101}} = LsmIndex.verify(path)
+    end
+
+    test "lists every file, and says how far it is", %{tmp_dir: dir} do
+      path = Path.join(dir, "index")
+      {:ok, index} = LsmIndex.open(path, num_lanes: 8)
+      {:ok, 100} = LsmIndex.load(index, for(n <- 1..100, do: {"key:#{n}", n}))
+      :ok = LsmIndex.close(index)
+
+      test = self()
+      {:ok, report} = LsmIndex.verify(path, progress: &send(test, {:progress, &1}))
+      on_disk = for file <- Path.wildcard(path <> "/**"), File.regular?(file), do: file
+      data = Enum.reject(on_disk, &(Path.basename(&1) == "LOCK"))
+      assert Enum.sort(for file <- report.checked, do: file.path) == Enum.sort(data)
+      assert Enum.all?(report.checked, &(&1.sound and &1.bytes == File.stat!(&1.path).size))
+
+      told = for _ <- 1..8, do: assert_receive({:progress, %{bytes: _}}) |> elem(1)
+      assert Enum.map(told, & &1.bytes) == Enum.sort(Enum.map(told, & &1.bytes))
+      assert Enum.all?(told, &(&1.bytes <= &1.of_bytes))
+      assert {:error, %Error{reason: :invalid_option}} = LsmIndex.verify(path, progress: 1)
+    end
+
+    test "tells all faults there are", %{tmp_dir: dir} do
+      path = Path.join(dir, "index")
+      {:ok, index} = LsmIndex.open(path, num_lanes: 2)
+      {:ok, 100} = LsmIndex.load(index, for(n <- 1..100, do: {"key:#{n}", n}))
+      :ok = LsmIndex.close(index)
+      segments = Path.wildcard(path <> "/**/*.seg")
+      assert length(segments) == 2
+
+      for segment <- segments do
+        {:ok, :ok} =
+          File.open(segment, [:read, :write, :binary], &:file.pwrite(&1, 300, "damage"))
+      end
+
+      assert {:error, %Error{reason: :corrupt, detail: detail}} = LsmIndex.verify(path)
+      assert detail.path == hd(segments)
+      assert Enum.map(detail.report.faults, & &1.detail.path) == segments
+      assert for(%{sound: false, path: path} <- detail.report.checked, do: path) == segments
     end
 
     test "finds a flipped bit in every file", %{tmp_dir: dir} do
@@ -310,5 +346,40 @@ defmodule LsmIndexTest do
 
   defp raised(read) do
     assert_raise(Error, fn -> read.() end)
+  end
+
+  describe "repair" do
+    @describetag :tmp_dir
+
+    test "tells what it would do, and does it when told so", %{tmp_dir: dir} do
+      path = Path.join(dir, "index")
+      {:ok, index} = LsmIndex.open(path, num_lanes: 1)
+      {:ok, 100} = LsmIndex.load(index, for(n <- 1..100, do: {"key:#{n}", n}))
+      assert {:error, %Error{reason: :locked}} = LsmIndex.repair(path)
+      :ok = LsmIndex.close(index)
+      assert LsmIndex.repair(path) == {:ok, []}
+
+      [segment] = Path.wildcard(path <> "/**/*.seg")
+      size = File.stat!(segment).size
+      {:ok, :ok} = File.open(segment, [:read, :write, :binary], &:file.pwrite(&1, size - 1, "?"))
+      assert {:error, %Error{reason: :corrupt}} = LsmIndex.verify(path)
+
+      assert {:ok, [remedy]} = LsmIndex.repair(path)
+      assert %{path: ^segment, lost: {:keys, 100}, fault: fault} = remedy
+      assert fault =~ "checksum"
+      assert {:error, %Error{reason: :corrupt}} = LsmIndex.verify(path)
+
+      assert LsmIndex.repair(path, apply: true) == {:ok, [remedy]}
+      assert {:ok, %{live_keys: 0}} = LsmIndex.verify(path)
+      assert [_kept] = File.ls!(Path.join(path, "quarantine"))
+      {:ok, index} = LsmIndex.open(path)
+      assert LsmIndex.empty?(index)
+    end
+
+    test "refuses other options, and places without an index", %{tmp_dir: dir} do
+      assert {:error, %Error{reason: :invalid_option}} = LsmIndex.repair(dir, apply: 1)
+      assert {:error, %Error{reason: :not_found}} = LsmIndex.repair(Path.join(dir, "nothing"))
+      assert {:error, %Error{reason: :invalid_argument}} = LsmIndex.repair(:memory)
+    end
   end
 end

@@ -59,7 +59,7 @@ impl Segment {
         assert_eq!(&bytes[..8], b"LSMI-SEG");
         assert_eq!(u32_at(&bytes, 8), 1, "version");
         assert_eq!(crc32fast::hash(&bytes[..124]), u32_at(&bytes, 124), "header's checksum");
-        assert_eq!(bytes[112..124], [0; 12]);
+        assert_eq!(bytes[121..124], [0; 3]);
         let [keys, buckets, slots] = [24, 32, 40].map(|at| u64_at(&bytes, at) as usize);
         let postings = u64_at(&bytes, 64) as usize;
         let lengths = [buckets, 4 * (slots - keys), keys, 8 * keys, 3 * keys, 4 * postings];
@@ -160,6 +160,8 @@ impl Lane {
             assert_eq!(u32_at(&segment.bytes, 12), number);
             assert_eq!(u64_at(&segment.bytes, 16), u64_at(entry, 0));
             assert_eq!(segment.keys(), u64_at(entry, 12));
+            assert!(u64_at(&segment.bytes, 112) <= lane.flushed);
+            assert_eq!(u32::from(segment.bytes[120]), u32_at(entry, 8));
             assert_eq!(segment.bytes.len() as u64, u64_at(entry, 20));
             lane.levels.push(u32_at(entry, 8));
             lane.segments.push(segment);

@@ -5,4 +5,5 @@ mod merge;
 mod policy;
 mod worker;
 
+pub(crate) use policy::{BOTTOM, LEVEL_1};
 pub(crate) use worker::Upkeep;

@@ -15,7 +15,7 @@ use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::overlay::Overlay;
-use crate::segment::{Segment, SegmentWriter};
+use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::stats::Counters;
 use crate::wal::Wal;
 
@@ -198,18 +198,19 @@ impl Lane {
     fn publish(&self, keeper: &mut Keeper, output: Output<'_>, upkeep: &Upkeep<'_>) -> Result<()> {
         let Output { records, version, plan, growth, flushed } = output;
         let (replaced, kept) = version.segments.split_at(plan.newest);
+        let last_record = flushed.and_then(|logged| logged.records).map_or(0, |(_, last)| last);
+        let all_flushed = keeper.flushed.max(last_record);
         let mut segments = Vec::with_capacity(kept.len() + 1);
         if !records.is_empty() {
             let keys = records.len() as u64;
-            segments.push((plan.level, Arc::new(self.write_segment(keeper, records, upkeep)?)));
+            let segment = self.write_segment(keeper, records, plan.level, all_flushed, upkeep)?;
+            segments.push((plan.level, Arc::new(segment)));
             upkeep.counters.written_keys.fetch_add(keys, Ordering::Relaxed);
         }
         segments.extend(version.levels[plan.newest..].iter().copied().zip(kept.iter().cloned()));
         let next = Version::new(segments);
 
         let live_keys = keeper.live_keys.saturating_add_signed(growth);
-        let last_record = flushed.and_then(|logged| logged.records).map_or(0, |(_, last)| last);
-        let all_flushed = keeper.flushed.max(last_record);
         if let Some(dir) = &keeper.dir {
             let (lane, next_number) = (self.number, keeper.next_number);
             let segments = next.manifest_segments();
@@ -245,12 +246,15 @@ impl Lane {
         &self,
         keeper: &mut Keeper,
         records: SegmentWriter,
+        level: u8,
+        flushed: u64,
         upkeep: &Upkeep<'_>,
     ) -> Result<Segment> {
         let number = keeper.next_number;
         // Spent even if what follows fails: a number never names two contents.
         keeper.next_number += 1;
-        let bytes = records.finish(self.number, number)?;
+        let origin = Origin { lane: self.number, number, level, flushed };
+        let bytes = records.finish(origin)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match &keeper.dir {
             None => Segment::new(MappedBytes::anonymous(bytes)?, None),

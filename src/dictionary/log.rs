@@ -113,6 +113,38 @@ impl TermLog {
         Ok(whole)
     }
 
+    /// Hands every whole record to `each`, wherever it lies: for files that are damaged.
+    pub(crate) fn salvage<T>(bytes: &[u8], mut each: impl FnMut(u32, &[u8]) -> T) {
+        let mut at = HEADER.min(bytes.len());
+        while at < bytes.len() {
+            match split_record(&bytes[at..]).filter(|(record, _)| word(&record[4..]) < TERM_ID_FLAG)
+            {
+                Some((record, after)) => {
+                    each(word(&record[4..]), &record[RECORD_HEADER..]);
+                    at = bytes.len() - after.len();
+                }
+                None => at += 1,
+            }
+        }
+    }
+
+    /// The generation that a header tells, sound or not; 0 if there is none.
+    pub(crate) fn generation(bytes: &[u8]) -> u64 {
+        bytes.get(12..20).map_or(0, long)
+    }
+
+    /// Puts a file of these encoded records alone in place.
+    pub(crate) fn write_anew(
+        fs: &Fs,
+        path: &Path,
+        generation: u64,
+        records: &[u8],
+    ) -> Result<Extent> {
+        let begun = Extent { generation, len: (HEADER + records.len()) as u64 };
+        fs.replace(path, &[&Self::header(begun), records].concat())?;
+        Ok(begun)
+    }
+
     pub(crate) fn extent(&self) -> Extent {
         self.extent
     }

@@ -19,8 +19,13 @@ mod keys {
     }
 }
 
-/// Encodes an error. The message is the engine's own, the detail holds what it names.
+/// Encodes an error.
 pub(super) fn encode<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
+    env.error_tuple(parts(env, error))
+}
+
+/// `{reason, message, detail}`: the message is the engine's own, the detail holds what it names.
+pub(super) fn parts<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     let path_of = |path: &std::path::Path| path.to_string_lossy().into_owned().encode(env);
     let (reason, detail): (_, Vec<(_, Term<'a>)>) = match error {
         Error::Closed => (reasons::closed(), vec![]),
@@ -84,7 +89,7 @@ pub(super) fn encode<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         Error::IdsExhausted => (reasons::ids_exhausted(), vec![]),
     };
     let detail = Term::map_from_pairs(env, &detail).unwrap_or_else(|_| Term::map_new(env));
-    env.error_tuple((reason, error.to_string(), detail))
+    (reason, error.to_string(), detail).encode(env)
 }
 
 /// An integer that is no id; it may be negative, or larger than any number of ours.

@@ -1,5 +1,7 @@
 //! Terms to engine values and back. Keys are read where they lie.
 
+use std::path::Path;
+
 use rustler::types::list::ListIterator;
 use rustler::{Atom, Binary, Encoder as _, Env, Term};
 
@@ -192,4 +194,22 @@ pub(super) fn decode_external<'a>(env: Env<'a>, bytes: &[u8]) -> Option<Term<'a>
     //    These bytes were made by `term_to_binary` in this application, and are checksummed on
     //    disk. After a restart their atoms may well be new; refusing them would lose routes.
     unsafe { env.binary_to_term_trusted(bytes) }.map(|(term, _)| term)
+}
+
+pub(super) fn path<'a>(path: Term<'a>) -> Decoded<'a, &'a Path> {
+    match path.decode::<&'a str>() {
+        Ok(path) if !path.contains('\0') => Ok(Path::new(path)),
+        _ => Err(invalid_argument(path.get_env(), "the path is not a string")),
+    }
+}
+
+/// A map from atoms to numbers.
+pub(super) fn numbers<'a>(env: Env<'a>, pairs: &[(&str, u64)]) -> Term<'a> {
+    let pairs: Vec<(Term<'a>, u64)> = pairs.iter().map(|(k, v)| (atom(env, k), *v)).collect();
+    Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// Only for names fixed in these files: atoms are never freed.
+pub(super) fn atom<'a>(env: Env<'a>, name: &str) -> Term<'a> {
+    Atom::from_str(env, name).map_or_else(|_| name.encode(env), |atom| atom.to_term(env))
 }

@@ -1,13 +1,12 @@
 //! Opening, closing, background work and reports.
 
-use std::path::Path;
+use rustler::{Encoder as _, Env, LocalPid, ResourceArc, Term};
 
-use rustler::{Atom, Encoder as _, Env, LocalPid, ResourceArc, Term};
-
+use super::inspect::{lost, put};
+use super::term::numbers;
 use super::{IndexResource, answer, answer_without_index, done, more, ok, ok_term, term};
 use crate::index::Index;
 use crate::recovery::Recovery;
-use crate::wal::LostBytes;
 
 #[rustler::nif]
 fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
@@ -23,7 +22,7 @@ fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn open<'a>(env: Env<'a>, path: Term<'a>, options: Term<'a>) -> Term<'a> {
-    let (path, config) = match (path_of(path), term::config(options)) {
+    let (path, config) = match (term::path(path), term::config(options)) {
         (Ok(path), Ok(config)) => (path, config),
         (Err(fault), _) | (_, Err(fault)) => return fault,
     };
@@ -31,13 +30,6 @@ fn open<'a>(env: Env<'a>, path: Term<'a>, options: Term<'a>) -> Term<'a> {
         let index = Index::open(path, &config)?;
         Ok((ok(), ResourceArc::new(IndexResource::new(index))).encode(env))
     })
-}
-
-fn path_of<'a>(path: Term<'a>) -> term::Decoded<'a, &'a Path> {
-    match path.decode::<&'a str>() {
-        Ok(path) if !path.contains('\0') => Ok(Path::new(path)),
-        _ => Err(super::error::invalid_argument(path.get_env(), "the path is not a string")),
-    }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -106,8 +98,7 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("log_bytes", stats.log_bytes),
             ],
         );
-        let recovered = recovery(env, &stats.recovery);
-        Ok(counters.map_put(atom(env, "recovery"), recovered).unwrap_or(counters))
+        Ok(put(counters, "recovery", recovery(env, &stats.recovery)))
     })
 }
 
@@ -124,14 +115,7 @@ fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
     );
     let torn = recovery.torn.as_ref().map(|torn| lost(env, torn));
     let dropped: Vec<Term<'a>> = recovery.dropped.iter().map(|bytes| lost(env, bytes)).collect();
-    let with_torn = counts.map_put(atom(env, "torn"), torn).unwrap_or(counts);
-    with_torn.map_put(atom(env, "dropped"), dropped).unwrap_or(with_torn)
-}
-
-fn lost<'a>(env: Env<'a>, bytes: &LostBytes) -> Term<'a> {
-    let place = numbers(env, &[("offset", bytes.offset), ("bytes", bytes.bytes)]);
-    let path = bytes.path.to_string_lossy().into_owned();
-    place.map_put(atom(env, "path"), path).unwrap_or(place)
+    put(put(counts, "torn", torn), "dropped", dropped)
 }
 
 #[rustler::nif]
@@ -150,46 +134,4 @@ fn memory<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
             ],
         ))
     })
-}
-
-#[rustler::nif(schedule = "DirtyIo")]
-fn verify<'a>(env: Env<'a>, path: Term<'a>) -> Term<'a> {
-    let path = match path_of(path) {
-        Ok(path) => path,
-        Err(fault) => return fault,
-    };
-    answer_without_index(env, || {
-        let report = crate::verify::verify(path)?;
-        let leftovers: Vec<String> =
-            report.leftovers.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-        let counts = numbers(
-            env,
-            &[
-                ("lanes", report.lanes),
-                ("files", report.files),
-                ("bytes", report.bytes),
-                ("segments", report.segments),
-                ("entries", report.entries),
-                ("live_keys", report.live_keys),
-                ("terms", report.terms),
-                ("torn_bytes", report.torn_bytes),
-                ("batches", report.batches),
-            ],
-        );
-        let torn = report.torn.as_ref().map(|torn| lost(env, torn));
-        let report = counts.map_put(atom(env, "leftovers"), leftovers).unwrap_or(counts);
-        let report = report.map_put(atom(env, "torn"), torn).unwrap_or(report);
-        Ok((ok(), report).encode(env))
-    })
-}
-
-/// A map from atoms to numbers.
-fn numbers<'a>(env: Env<'a>, pairs: &[(&str, u64)]) -> Term<'a> {
-    let pairs: Vec<(Term<'a>, u64)> = pairs.iter().map(|(k, v)| (atom(env, k), *v)).collect();
-    Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| Term::map_new(env))
-}
-
-/// Only for names fixed in this file: atoms are never freed.
-fn atom<'a>(env: Env<'a>, name: &str) -> Term<'a> {
-    Atom::from_str(env, name).map_or_else(|_| name.encode(env), |atom| atom.to_term(env))
 }

@@ -24,6 +24,8 @@ const POSTINGS_AT: usize = 64;
 const TOMBSTONES_AT: usize = 72;
 const DELTAS_AT: usize = 80;
 const CHECKSUMS_AT: usize = 88;
+const FLUSHED_AT: usize = 112;
+const LEVEL_AT: usize = 120;
 const CHECKSUM_AT: usize = 124;
 
 /// The sections in file order.
@@ -48,11 +50,20 @@ impl Section {
     ];
 }
 
+/// What a manifest says of a segment, for a lost one to be made anew from its segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) lane: u32,
+    pub(crate) number: u64,
+    pub(crate) level: u8,
+    /// The last record of the log that this segment and those below have the lane's changes of.
+    pub(crate) flushed: u64,
+}
+
 /// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) lane: u32,
-    pub(crate) number: u64,
+    pub(crate) origin: Origin,
     pub(crate) mph: MphParams,
     /// Length of the postings in units of 4 bytes.
     pub(crate) postings_words: u64,
@@ -107,9 +118,11 @@ impl Header {
         let mut out = [0; HEADER_LEN];
         out[..8].copy_from_slice(MAGIC);
         out[VERSION_AT..][..4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out[LANE_AT..][..4].copy_from_slice(&self.lane.to_le_bytes());
+        out[LANE_AT..][..4].copy_from_slice(&self.origin.lane.to_le_bytes());
+        out[LEVEL_AT] = self.origin.level;
         for (at, value) in [
-            (NUMBER_AT, self.number),
+            (NUMBER_AT, self.origin.number),
+            (FLUSHED_AT, self.origin.flushed),
             (KEYS_AT, self.mph.keys),
             (BUCKETS_AT, self.mph.buckets),
             (SLOTS_AT, self.mph.slots),
@@ -142,8 +155,12 @@ impl Header {
             return Err(Error::corrupt(path, CHECKSUM_AT, "the header's checksum does not match"));
         }
         let decoded = Self {
-            lane: u32_at(header, LANE_AT),
-            number: u64_at(header, NUMBER_AT),
+            origin: Origin {
+                lane: u32_at(header, LANE_AT),
+                number: u64_at(header, NUMBER_AT),
+                level: header[LEVEL_AT],
+                flushed: u64_at(header, FLUSHED_AT),
+            },
             mph: MphParams {
                 keys: u64_at(header, KEYS_AT),
                 buckets: u64_at(header, BUCKETS_AT),
@@ -183,7 +200,8 @@ mod tests {
     fn header() -> Header {
         let mph = MphParams { keys: 100, buckets: 37, slots: 101, seed: 5, multiplier: 1 };
         let checksums = [1, 2, 3, 4, 5, 6];
-        Header { lane: 3, number: 9, mph, postings_words: 10, tombstones: 1, deltas: 2, checksums }
+        let origin = Origin { lane: 3, number: 9, level: 2, flushed: 7 };
+        Header { origin, mph, postings_words: 10, tombstones: 1, deltas: 2, checksums }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod mph;
 mod reader;
 mod writer;
 
+pub(crate) use format::Origin;
 pub(crate) use reader::{Probe, Segment};
 pub(crate) use writer::SegmentWriter;
 

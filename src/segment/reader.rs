@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prefetch_index::prefetch_index;
 
-use super::format::{Header, Layout, Section};
+use super::format::{Header, Layout, Origin, Section};
 use super::mph::Mph;
 use super::writer::DELTA_FLAG;
 use crate::config::Verify;
@@ -46,7 +46,7 @@ impl Segment {
     /// other sections only by [`Segment::check`].
     pub(crate) fn open(fs: &Fs, path: &Path, lane: u32, number: u64) -> Result<Self> {
         let segment = Self::new(MappedBytes::open(fs, path)?, Some(path.to_path_buf()))?;
-        let found = (segment.header.lane, segment.header.number);
+        let found = (segment.header.origin.lane, segment.header.origin.number);
         if found != (lane, number) {
             let what = format!("it is segment {} of lane {}", found.1, found.0);
             return Err(Error::corrupt(path, 12, what));
@@ -68,8 +68,12 @@ impl Segment {
         self.path.as_deref().unwrap_or(Path::new(ANONYMOUS))
     }
 
+    pub(crate) fn origin(&self) -> Origin {
+        self.header.origin
+    }
+
     pub(crate) fn number(&self) -> u64 {
-        self.header.number
+        self.header.origin.number
     }
 
     pub(crate) fn keys(&self) -> usize {
@@ -258,6 +262,13 @@ impl Segment {
     /// Checks every byte against its checksum.
     pub(crate) fn check(&self) -> Result<()> {
         Section::ALL.into_iter().try_for_each(|section| self.check_section(section))
+    }
+
+    /// As [`Segment::check`], without the hash function's own sections.
+    pub(crate) fn check_records(&self) -> Result<()> {
+        let hash = [Section::Pilots, Section::Remap];
+        let mut records = Section::ALL.into_iter().filter(|section| !hash.contains(section));
+        records.try_for_each(|section| self.check_section(section))
     }
 
     /// Beyond checksums: every entry sits where the hash function sends its fingerprint, every

@@ -50,7 +50,10 @@ fn bytes_of(records: &[(Fingerprint, Record)]) -> Vec<u8> {
         writer.add(*fingerprint, record).expect("add");
     }
     assert_eq!(writer.len(), records.len());
-    writer.finish(LANE, NUMBER).expect("finish").to_vec()
+    writer
+        .finish(Origin { lane: LANE, number: NUMBER, ..Origin::default() })
+        .expect("finish")
+        .to_vec()
 }
 
 fn in_memory(bytes: &[u8]) -> Result<Segment> {
@@ -158,11 +161,11 @@ fn neighbours_of_members_are_not_found() {
 fn nothing_to_write_and_keys_given_twice_are_errors() {
     let empty = SegmentWriter::default();
     assert!(empty.is_empty());
-    assert!(matches!(empty.finish(0, 1), Err(Error::MphConstruction { keys: 0 })));
+    assert!(matches!(empty.finish(Origin::default()), Err(Error::MphConstruction { keys: 0 })));
     let mut twice = SegmentWriter::default();
     twice.add_one(Fingerprint(9), 1);
     twice.add_one(Fingerprint(9), 2);
-    assert!(matches!(twice.finish(0, 1), Err(Error::MphConstruction { keys: 2 })));
+    assert!(matches!(twice.finish(Origin::default()), Err(Error::MphConstruction { keys: 2 })));
 }
 
 /// Asks a damaged segment everything there is to ask. Any answer and any `Corrupt` will do.

@@ -1,6 +1,6 @@
 //! Collects a segment's records and lays them out.
 
-use super::format::{HEADER_LEN, Header, Layout, Section};
+use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::BuiltMph;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
@@ -91,7 +91,7 @@ impl SegmentWriter {
     }
 
     /// Lays the segment out in anonymous memory, complete with checksums.
-    pub(crate) fn finish(self, lane: u32, number: u64) -> Result<Buffer> {
+    pub(crate) fn finish(self, origin: Origin) -> Result<Buffer> {
         let built = BuiltMph::build(&self.fingerprints)?;
         let params = *built.mph.params();
         let postings_words = self.postings.len() as u64;
@@ -117,8 +117,7 @@ impl SegmentWriter {
         }
 
         let header = Header {
-            lane,
-            number,
+            origin,
             mph: params,
             postings_words,
             tombstones: self.tombstones,

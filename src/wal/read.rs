@@ -414,6 +414,11 @@ impl Scan {
         self.files.iter().filter(damaged).map(|file| (file.path.as_path(), &file.bytes[..]))
     }
 
+    /// The files that are needed.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
     /// Files that the next open removes.
     pub(crate) fn leftovers(&self) -> impl Iterator<Item = &PathBuf> {
         self.obsolete.iter().chain(&self.discarded)

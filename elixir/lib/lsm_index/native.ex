@@ -9,6 +9,7 @@ defmodule LsmIndex.Native do
   @type ref :: reference
   @type loader :: reference
   @type listing :: reference
+  @type verifier :: reference
   @type error :: {:error, {reason :: atom, message :: String.t(), detail :: map}}
   @type key :: binary
   @type id :: non_neg_integer
@@ -107,8 +108,14 @@ defmodule LsmIndex.Native do
   @spec set_compactor(ref, pid) :: :ok | error
   def set_compactor(_ref, _pid), do: not_loaded()
 
-  @spec verify(String.t()) :: {:ok, map} | error
-  def verify(_path), do: not_loaded()
+  @spec verify_begin(String.t()) :: {:ok, verifier} | error
+  def verify_begin(_path), do: not_loaded()
+
+  @spec verify_step(verifier) :: {:more, map} | {:done, map} | error
+  def verify_step(_verifier), do: not_loaded()
+
+  @spec repair(String.t(), apply :: boolean) :: {:ok, [map]} | error
+  def repair(_path, _apply), do: not_loaded()
 
   @spec load_begin(ref) :: loader | error
   def load_begin(_ref), do: not_loaded()

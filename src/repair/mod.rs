@@ -1,0 +1,178 @@
+//! Makes a damaged index openable again: what can be made anew is, what cannot be read goes to
+//! quarantine, and what is lost by that is told. A dry run tells the same and changes nothing.
+
+mod lane;
+mod terms;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::dictionary::Extent;
+use crate::epoch::{self, CURRENT, Epoch, TERMS, lane_dir};
+use crate::error::{Error, Result};
+use crate::fs::{Disk, FileSystem, Fs};
+use crate::hash::KeyHasher;
+use crate::index::Index;
+use crate::lock::DirectoryLock;
+use crate::manifest::Manifest;
+use crate::quarantine;
+use crate::wal::Scan;
+
+/// What is done about one fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// The damaged file. It is in `quarantine/` afterwards, if it was there at all.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: String,
+    /// What cannot be had back.
+    pub lost: Lost,
+}
+
+/// What a repair cannot bring back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// Nothing: the file was made anew from others.
+    Nothing,
+    /// The newest records of that many keys: their sets are what older segments say, or empty.
+    Keys(u64),
+    /// The records of a segment of which it is not even known how many keys it had.
+    UnknownKeys,
+    /// That many terms, and the key-to-term pairs that led to them.
+    Terms {
+        /// Terms that keys led to.
+        terms: u64,
+        /// Pairs taken out of the index.
+        pairs: u64,
+    },
+    /// Bytes of the write-ahead log: changes that no segment had.
+    LogBytes(u64),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Nothing => write!(f, "nothing"),
+            Lost::Keys(keys) => write!(f, "the newest records of {keys} keys"),
+            Lost::UnknownKeys => write!(f, "the newest records of an unknown number of keys"),
+            Lost::Terms { terms, pairs } => {
+                write!(f, "{terms} terms, and {pairs} pairs of a key and one of them")
+            }
+            Lost::LogBytes(bytes) => {
+                write!(f, "{bytes} bytes of the log, with changes that no segment has")
+            }
+        }
+    }
+}
+
+/// Repairs the index in `root`, which must be open nowhere; without `apply`, only tells what would
+/// be done. No remedies: nothing is wrong.
+///
+/// # Errors
+/// [`Error::Locked`]; [`Error::Corrupt`] for what cannot be repaired: META, which holds the hash
+/// key; [`Error::UnsupportedVersion`], [`Error::Io`].
+pub fn repair(root: &Path, apply: bool) -> Result<Vec<Remedy>> {
+    repair_on(Arc::new(Disk), root, apply)
+}
+
+/// As [`repair`], on a file system of the caller's.
+///
+/// # Errors
+/// As [`repair`].
+pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Result<Vec<Remedy>> {
+    let fs = Fs::new(Arc::clone(&system));
+    if !fs.exists(root)? {
+        return Err(Error::io("open", root, std::io::ErrorKind::NotFound.into()));
+    }
+    let lock = DirectoryLock::acquire(&fs, root)?;
+    let mut repairer = Repairer { fs, root: root.to_path_buf(), apply, remedies: Vec::new() };
+    let epoch = repairer.epoch()?;
+    let relied_on = repairer.relied_on(&epoch);
+    let mut terms = repairer.terms(&epoch, relied_on)?;
+    let mut flushed = 0;
+    for lane in 0..epoch.meta.num_lanes {
+        flushed = flushed.max(repairer.lane(&epoch, lane, &mut terms)?);
+    }
+    repairer.report_terms(terms);
+    let log_damaged = repairer.log(&epoch, flushed)?;
+    let remedies = repairer.remedies;
+    drop(lock);
+    if apply && log_damaged {
+        let config = Config { salvage: true, ..Config::default() };
+        Index::open_on(system, root, &config)?.close()?;
+    }
+    Ok(remedies)
+}
+
+#[derive(Debug)]
+struct Repairer {
+    fs: Fs,
+    root: PathBuf,
+    apply: bool,
+    remedies: Vec<Remedy>,
+}
+
+impl Repairer {
+    fn note(&mut self, path: &Path, fault: impl ToString, lost: Lost) {
+        self.remedies.push(Remedy { path: path.to_path_buf(), fault: fault.to_string(), lost });
+    }
+
+    fn put_away(&self, path: &Path) -> Result<()> {
+        if self.apply { quarantine::put_away(&self.fs, &self.root, path) } else { Ok(()) }
+    }
+
+    /// CURRENT can be made anew if only one epoch is there. META cannot: it has the hash key.
+    fn epoch(&mut self) -> Result<Epoch> {
+        let current = self.root.join(CURRENT);
+        let fault = match Epoch::open(&self.fs, &self.root) {
+            Ok(epoch) => return Ok(epoch),
+            Err(fault @ Error::UnsupportedVersion { .. }) => return Err(fault),
+            Err(fault) => fault,
+        };
+        let mut epochs = epoch::all(&self.fs, &self.root)?;
+        match (epochs.pop(), epochs.pop()) {
+            (Some(Ok(only)), None) => {
+                self.note(&current, fault, Lost::Nothing);
+                self.put_away(&current)?;
+                if self.apply {
+                    only.make_current(&self.fs, &self.root)?;
+                }
+                Ok(only)
+            }
+            (Some(Err(unreadable)), None) => Err(unreadable),
+            _ => Err(fault),
+        }
+    }
+
+    /// How much of the dictionary the lanes rely on that can be asked.
+    fn relied_on(&self, epoch: &Epoch) -> Extent {
+        let extent = |lane| {
+            let dir = lane_dir(&epoch.dir, lane);
+            Manifest::load(&self.fs, &dir, lane).map_or(Extent::default(), |m| m.terms)
+        };
+        (0..epoch.meta.num_lanes).map(extent).max().unwrap_or_default()
+    }
+
+    /// Whether the log is damaged; the salvage itself is an open's.
+    fn log(&mut self, epoch: &Epoch, flushed: u64) -> Result<bool> {
+        let hasher = KeyHasher::new(&epoch.meta.hash_key);
+        let scan =
+            |salvage| Scan::read(&self.fs, &self.root, &hasher, epoch.number, flushed, salvage);
+        let fault = match scan(false) {
+            Ok(_) => return Ok(false),
+            Err(fault @ Error::Corrupt { .. }) => fault,
+            Err(other) => return Err(other),
+        };
+        for lost in scan(true)?.dropped().to_vec() {
+            self.note(&lost.path, &fault, Lost::LogBytes(lost.bytes));
+        }
+        Ok(true)
+    }
+
+    fn terms_path(epoch: &Epoch) -> PathBuf {
+        epoch.dir.join(TERMS)
+    }
+}
