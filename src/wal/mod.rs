@@ -8,9 +8,9 @@
 //! ends before what lanes hold, and a batch that one of its lanes has flushed is whole.
 
 mod format;
+mod holes;
 mod read;
-#[cfg(test)]
-mod tests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ use format::{HEADER, Header, Seed};
 pub(crate) use format::{LoggedOp, Payload};
 pub use read::LostBytes;
 pub(crate) use read::{Batch, Scan, is_log_file};
+use turns::{Turn, Turns};
 
 pub(crate) const DIRECTORY: &str = "wal";
 const EXTENSION: &str = "wal";
@@ -42,8 +43,7 @@ pub(crate) struct Wal {
     /// Bytes of all files together at which writers wait.
     max_bytes: u64,
     tail: Mutex<Tail>,
-    /// Held over the sync that all who wait for it share.
-    syncing: Mutex<()>,
+    syncing: Turns,
     /// Every record up to this one is on stable storage.
     durable: AtomicU64,
     bytes: AtomicU64,
@@ -129,7 +129,7 @@ impl Wal {
             epoch,
             max_bytes,
             tail: Mutex::new(tail),
-            syncing: Mutex::new(()),
+            syncing: Turns::default(),
             durable: AtomicU64::new(last),
             bytes: AtomicU64::new(bytes),
         }
@@ -227,19 +227,16 @@ impl Wal {
         if is_durable() {
             return Ok(());
         }
-        let _leader = self.syncing.lock();
-        if is_durable() {
-            return Ok(());
-        }
+        let Some(turn) = self.syncing.take_unless(is_durable) else { return Ok(()) };
         self.check_sound()?;
-        self.sync_as_leader()?;
+        self.sync_in_turn(&turn)?;
         // For a recovery to know that this much cannot be missing. It is only a help.
         let _ = self.append_record(&mut self.tail.lock(), format::mark());
         Ok(())
     }
 
-    /// The caller holds `syncing`. Appends go on meanwhile.
-    fn sync_as_leader(&self) -> Result<()> {
+    /// Appends go on meanwhile.
+    fn sync_in_turn(&self, _turn: &Turn<'_>) -> Result<()> {
         let (files, entries, sequence) = {
             let mut tail = self.tail.lock();
             let sealed = tail.sealed.iter().filter_map(|file| file.unsynced.clone());
@@ -278,12 +275,12 @@ impl Wal {
     /// Removes the files that hold no record from `needed` on. A new file has to say so first, or
     /// a file that is missing could not be told from one that was not needed.
     pub(crate) fn trim(&self, needed: u64) -> Result<()> {
-        let _leader = self.syncing.lock();
+        let Some(turn) = self.syncing.take_unless(|| false) else { return Ok(()) };
         self.check_sound()?;
         let oldest = loop {
             let Some(kept) = self.tail.lock().kept(needed) else { return Ok(()) };
             // On stable storage before anything says that it is the oldest.
-            self.sync_as_leader()?;
+            self.sync_in_turn(&turn)?;
             let mut tail = self.tail.lock();
             if kept == tail.newest() + 1 && needed < tail.next {
                 // Appended to meanwhile.
@@ -292,7 +289,7 @@ impl Wal {
             self.begin_file(&mut tail, Some(kept))?;
             break kept;
         };
-        self.sync_as_leader()?;
+        self.sync_in_turn(&turn)?;
         let gone: Vec<Sealed> = {
             let mut tail = self.tail.lock();
             tail.oldest = oldest;

@@ -1,16 +1,9 @@
-//! Reads the log after a restart: what is whole, what is torn, what is damaged.
-//!
-//! Records that were not synced may be missing after a power failure, in any pattern; those that were
-//! synced never are, and as long as the operating system has not restarted none is, but for the one
-//! that was being appended. So a hole is *torn* if it can be explained that way: all from there on is
-//! left out, and reported. Any other hole is *damage*, and an error, unless the caller asked for
-//! salvage.
+//! Reads the log after a restart: its files, its records. `holes` decides what is left out.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, Found, HEADER, Header, RawRecord, Seed};
+use super::format::{self, Found, Header, RawRecord, Seed};
 use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -39,51 +32,38 @@ pub(crate) struct Batch<'a> {
 /// The log as it was found.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    dir: PathBuf,
-    files: Vec<LogFile>,
+    pub(super) dir: PathBuf,
+    pub(super) files: Vec<LogFile>,
     /// Files that no header says are needed.
-    obsolete: Vec<PathBuf>,
+    pub(super) obsolete: Vec<PathBuf>,
     /// Files behind a torn end, oldest first.
-    discarded: Vec<PathBuf>,
-    torn: Option<LostBytes>,
+    pub(super) discarded: Vec<PathBuf>,
+    pub(super) torn: Option<LostBytes>,
     /// What is left out for damage; only of a salvage.
-    dropped: Vec<LostBytes>,
+    pub(super) dropped: Vec<LostBytes>,
     /// The last record that a lane has flushed.
-    relied_on: u64,
+    pub(super) relied_on: u64,
     /// Why the newest file was taken for one whose creation was cut short.
-    unreadable: Option<Error>,
+    pub(super) unreadable: Option<Error>,
     /// The system was started since: what was not synced may be missing.
-    restarted: bool,
+    pub(super) restarted: bool,
 }
 
 #[derive(Debug)]
-struct LogFile {
-    number: u64,
-    path: PathBuf,
-    bytes: Vec<u8>,
+pub(super) struct LogFile {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
     /// Bytes it had.
-    found: usize,
-    seed: Seed,
-    header: Option<Header>,
+    pub(super) found: usize,
+    pub(super) seed: Seed,
+    pub(super) header: Option<Header>,
     /// What is wrong with the header, and where.
-    fault: (usize, String),
+    pub(super) fault: (usize, String),
     /// Where whole records lie.
-    runs: Vec<Range<usize>>,
+    pub(super) runs: Vec<Range<usize>>,
     /// The last whole record, or the last before its first.
-    last: u64,
-}
-
-/// A place where the next record should be and is not.
-#[derive(Debug)]
-struct Hole {
-    file: usize,
-    at: Range<usize>,
-    /// The record that belongs there.
-    expected: u64,
-    /// It can be an append that was cut short.
-    cut_short: bool,
-    /// Where the fault is, and what.
-    fault: (usize, String),
+    pub(super) last: u64,
 }
 
 /// Whether a path is named as the log's files are.
@@ -205,134 +185,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Finds the whole records and the holes between them.
-    fn walk(&mut self) -> Vec<Hole> {
-        let mut holes = Vec::new();
-        let mut expected = self.files.first().and_then(|f| f.header).map_or(1, |h| h.first);
-        for (number, file) in self.files.iter_mut().enumerate() {
-            let mut hole = |at, expected, cut_short, fault| {
-                holes.push(Hole { file: number, at, expected, cut_short, fault });
-            };
-            let mut at = HEADER;
-            // Behind a hole any later record goes on.
-            let mut resumed = file.header.is_none_or(|header| header.first != expected);
-            match file.header {
-                Some(header) if header.first == expected => {}
-                Some(header) => {
-                    let what = format!("it begins with record {}, not {expected}", header.first);
-                    hole(0..HEADER, expected, false, (0, what));
-                    expected = expected.max(header.first);
-                }
-                None => {
-                    at = format::find_later(&file.bytes, 0, &file.seed, expected..u64::MAX)
-                        .unwrap_or(file.bytes.len());
-                    hole(0..at, expected, false, file.fault.clone());
-                }
-            }
-            let mut run = at..at;
-            while at < file.bytes.len() {
-                let (cut_short, what) = match format::find(&file.bytes[at..], &file.seed) {
-                    Found::Record(record) if record.sequence == expected || resumed => {
-                        resumed = false;
-                        expected = record.sequence + 1;
-                        at += record.len();
-                        run.end = at;
-                        continue;
-                    }
-                    Found::Record(record) => {
-                        (false, format!("record {} where {expected} belongs", record.sequence))
-                    }
-                    Found::Torn => (true, "a record is cut short".to_owned()),
-                    Found::Damaged(what) => (false, what.to_owned()),
-                };
-                let next = format::find_later(&file.bytes, at + 1, &file.seed, expected..u64::MAX);
-                let end = next.unwrap_or(file.bytes.len());
-                hole(at..end, expected, cut_short && next.is_none(), (at, what));
-                file.runs.push(std::mem::replace(&mut run, end..end));
-                (at, resumed) = (end, true);
-            }
-            file.runs.push(run);
-            file.runs.retain(|run| !run.is_empty());
-            file.last = expected - 1;
-        }
-        holes
-    }
-
-    /// Tells torn from damaged, and leaves out what has to be.
-    fn judge(&mut self, holes: Vec<Hole>, salvage: bool) -> Result<()> {
-        let Some(first) = holes.first() else { return self.check_end(salvage) };
-        let claimed = self.raw_records().map(|record| record.durable).max();
-        let claimed = claimed.unwrap_or(0).max(self.relied_on);
-        let holed = &self.files[first.file];
-        let followed = |(number, file): (usize, &LogFile)| match number.cmp(&first.file) {
-            Ordering::Less => false,
-            Ordering::Equal => file.runs.iter().any(|run| run.start >= first.at.end.max(HEADER)),
-            Ordering::Greater => !file.runs.is_empty(),
-        };
-        // Where the first record is, the sector of the header was written too.
-        let beheaded = |file: &LogFile| {
-            file.header.is_none() && file.runs.first().is_some_and(|run| run.start == HEADER)
-        };
-        let damaged = claimed >= first.expected
-            || self.files.iter().any(beheaded)
-            || !self.restarted && self.files.iter().enumerate().any(followed)
-            || !self.restarted && holes.iter().any(|hole| !hole.cut_short);
-        if damaged && !salvage {
-            let (offset, what) = first.fault.clone();
-            return Err(Error::corrupt(&holed.path, offset, what));
-        }
-        let lost = |hole: &Hole| LostBytes {
-            path: self.files[hole.file].path.clone(),
-            offset: hole.at.start as u64,
-            bytes: hole.at.len() as u64,
-        };
-        if damaged {
-            let dropped: Vec<LostBytes> = holes.iter().map(lost).collect();
-            self.dropped.extend(dropped);
-            return Ok(());
-        }
-        let mut torn = lost(first);
-        let (file, at) = (first.file, first.at.start);
-        torn.bytes = (self.files[file].bytes.len() - at) as u64;
-        for discarded in self.files.drain(file + 1..).rev() {
-            torn.bytes += discarded.bytes.len() as u64;
-            self.discarded.insert(0, discarded.path);
-        }
-        if at == 0 {
-            // It does not follow on the one before: it goes as a whole.
-            self.discarded.insert(0, self.files.remove(file).path);
-        } else {
-            let file = &mut self.files[file];
-            file.runs.retain(|run| run.start < at);
-            file.bytes.truncate(at);
-            file.last = first.expected - 1;
-        }
-        self.torn = Some(torn);
-        Ok(())
-    }
-
-    /// Nothing of what lanes rely on may be missing at the end.
-    fn check_end(&mut self, salvage: bool) -> Result<()> {
-        let Some(newest) = self.files.last().filter(|_| self.last() < self.relied_on) else {
-            return Ok(());
-        };
-        let (path, offset) = (newest.path.clone(), newest.bytes.len());
-        if !salvage {
-            if let Some(unreadable) = self.unreadable.take() {
-                return Err(unreadable);
-            }
-            let what = format!(
-                "it ends with record {}, a lane relies on record {}",
-                newest.last, self.relied_on
-            );
-            return Err(Error::corrupt(&path, offset, what));
-        }
-        self.dropped.push(LostBytes { path, offset: offset as u64, bytes: 0 });
-        Ok(())
-    }
-
     /// The last record there is.
-    fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.files.last().map_or(0, |file| file.last)
     }
 
@@ -355,7 +209,7 @@ impl Scan {
         self.obsolete.iter().try_for_each(|path| fs.remove(path))
     }
 
-    fn raw_records(&self) -> impl Iterator<Item = RawRecord<'_>> {
+    pub(super) fn raw_records(&self) -> impl Iterator<Item = RawRecord<'_>> {
         let runs = self.files.iter().flat_map(|f| f.runs.iter().map(move |run| (f, run.clone())));
         runs.flat_map(|(file, mut run)| {
             std::iter::from_fn(move || match format::find(&file.bytes[run.clone()], &file.seed) {
