@@ -11,7 +11,7 @@ use std::time::Duration;
 use lsm_index::fs::{Disk, File, FileSystem, Metadata};
 use lsm_index::{Config, Durability, Error, Index, Loader, Op, SMALLEST_LOG, Target};
 use support::config;
-use support::small::{key, temporary};
+use support::small::{LANE, key, temporary};
 
 const ALL: [Durability; 3] = [Durability::Memory, Durability::Os, Durability::Sync];
 
@@ -206,10 +206,15 @@ fn a_batch_larger_than_the_log_is_written_all_the_same() {
 }
 
 /// A disk whose syncs take their time, and are counted; and one of them fails, if told so.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Slow {
     syncs: Arc<AtomicU64>,
     fail: Arc<AtomicU64>,
+    millis: u64,
+}
+
+fn slow(millis: u64) -> Slow {
+    Slow { syncs: Arc::default(), fail: Arc::default(), millis }
 }
 
 #[derive(Debug)]
@@ -259,7 +264,7 @@ impl File for SlowFile {
         self.0.append(bytes)
     }
     fn sync(&self) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(self.1.millis));
         self.1.syncs.fetch_add(1, Ordering::SeqCst);
         if self.1.fail.swap(0, Ordering::SeqCst) > 0 {
             return Err(io::Error::from_raw_os_error(5));
@@ -280,7 +285,7 @@ fn a_sync_is_shared() {
     const WRITERS: u32 = 16;
     const EACH: u32 = 20;
     let dir = temporary();
-    let slow = Slow::default();
+    let slow = slow(2);
     let index =
         Index::open_on(Arc::new(slow.clone()), dir.path(), &config(4, 10_000)).expect("open");
     let before = slow.syncs.load(Ordering::SeqCst);
@@ -304,7 +309,7 @@ fn a_sync_is_shared() {
 #[test]
 fn a_failed_sync_refuses_writes_and_reads_go_on() {
     let dir = temporary();
-    let slow = Slow::default();
+    let slow = slow(2);
     let index =
         Index::open_on(Arc::new(slow.clone()), dir.path(), &config(4, 10_000)).expect("open");
     index.put(b"before", 1).expect("put");
@@ -323,4 +328,28 @@ fn a_failed_sync_refuses_writes_and_reads_go_on() {
     let index = Index::open_on(Arc::new(slow), dir.path(), &config(4, 10_000)).expect("reopen");
     assert_eq!(ids(&index, b"before"), [1]);
     index.change(b"after", 1, Op::Put, Durability::Sync).expect("works again");
+}
+
+/// The next opener begins where the log ended; whoever still waits for a sync must not append to it.
+#[test]
+fn a_sync_that_outlives_the_index_leaves_the_log_alone() {
+    let dir = temporary();
+    let (lane, aside) = (dir.path().join(LANE), dir.path().join("aside"));
+    let index = Index::open_on(Arc::new(slow(300)), dir.path(), &config(1, 100)).expect("open");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| index.change(b"k", 1, Op::Put, Durability::Sync));
+        while index.stats().expect("stats").log_bytes < 100 {
+            std::thread::yield_now();
+        }
+        // The flush fails, so that the log is what is left.
+        std::fs::rename(&lane, &aside).expect("rename");
+        assert!(matches!(index.close(), Err(Error::Io { .. })));
+        std::fs::rename(&aside, &lane).expect("rename back");
+        let next = Index::open(dir.path(), &config(1, 100)).expect("open");
+        next.put(b"k", 2).expect("put");
+        drop(next);
+        assert!(waiting.join().expect("no panic").expect("synced"));
+    });
+    let index = Index::open(dir.path(), &config(1, 100)).expect("sound");
+    assert_eq!(ids(&index, b"k"), [1, 2]);
 }

@@ -302,11 +302,11 @@ impl Index {
             }
             lane.clear();
         }
-        if let Some(wal) = &self.wal
-            && flushed.is_ok()
-            && rest.is_ok()
-        {
-            rest = wal.trim(wal.next());
+        if let Some(wal) = &self.wal {
+            if flushed.is_ok() && rest.is_ok() {
+                rest = wal.trim(wal.next());
+            }
+            wal.close();
         }
         self.dictionary.clear();
         lock.take();

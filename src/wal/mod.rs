@@ -64,6 +64,8 @@ struct Tail {
     oldest: u64,
     /// The directory has entries that may not be on stable storage.
     entries_unsynced: bool,
+    /// The files are the next opener's.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,7 @@ impl Wal {
             next: last + 1,
             last_change: last,
             entries_unsynced: false,
+            closed: false,
         };
         Self {
             fs: fs.clone(),
@@ -163,6 +166,9 @@ impl Wal {
 
     fn append_record(&self, tail: &mut Tail, mut record: Vec<u8>) -> Result<()> {
         self.check_sound()?;
+        if tail.closed {
+            return Err(Error::Closed);
+        }
         let full =
             tail.current.as_ref().is_none_or(|current| current.len * FILES >= self.max_bytes);
         if full {
@@ -255,6 +261,11 @@ impl Wal {
         }
         self.durable.fetch_max(sequence, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Nothing is appended any more, not even by whoever waits for a sync.
+    pub(crate) fn close(&self) {
+        self.tail.lock().closed = true;
     }
 
     /// The last record of the oldest file, which takes no more of them then: lanes have to be flushed up to it for that
