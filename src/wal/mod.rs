@@ -40,6 +40,7 @@ pub(crate) struct Wal {
     dir: PathBuf,
     hasher: KeyHasher,
     epoch: u64,
+    boot: [u8; 16],
     /// Bytes of all files together at which writers wait.
     max_bytes: u64,
     tail: Mutex<Tail>,
@@ -130,6 +131,7 @@ impl Wal {
             dir: scan.dir().to_path_buf(),
             hasher,
             epoch,
+            boot: fs.boot_id(),
             max_bytes,
             tail: Mutex::new(tail),
             syncing: Turns::default(),
@@ -194,7 +196,8 @@ impl Wal {
     fn begin_file(&self, tail: &mut Tail, oldest: Option<u64>) -> Result<()> {
         let (number, first) = (tail.newest() + 1, tail.next);
         let oldest = oldest.unwrap_or(tail.oldest);
-        let header = Header { number, epoch: self.epoch, first, oldest, boot: self.fs.boot_id() };
+        let Self { epoch, boot, .. } = *self;
+        let header = Header { number, epoch, first, oldest, boot };
         let path = file_path(&self.dir, number);
         let file = self.fs.create(&path)?;
         if let Err(e) = file.append(&header.encode()) {
