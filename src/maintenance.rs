@@ -1,12 +1,11 @@
 //! Work that is not for callers in a hurry: flush, compaction, listing, reports.
 
-use std::sync::atomic::Ordering;
-
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::stats::{Counters, Memory, Stats};
+use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
 
 impl Index {

@@ -14,13 +14,12 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::fs::{Fs, OpenFile};
 use crate::hash::KeyHasher;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use format::{HEADER, Header, Seed};
 pub(crate) use format::{LoggedOp, Payload};
 pub use read::LostBytes;
