@@ -134,6 +134,53 @@ fn a_crash_leaves_all_of_a_batch_or_nothing() {
     });
 }
 
+/// Files of the log go while others are appended to: never one that is needed.
+#[test]
+fn no_needed_file_of_the_log_is_trimmed() {
+    /// A record of that many changes fills a file.
+    const FULL: u32 = 50;
+    fn write(index: &Index, key: &[u8], n: u32) {
+        let batch: Vec<_> = (n * FULL..(n + 1) * FULL).map(|id| (Op::Put, key, id)).collect();
+        assert_eq!(index.write(&batch).expect("write"), FULL as usize);
+    }
+    explore(|| {
+        let [a, b] = [0, 1].map(|lane| keys_of(lane, 2).next().expect("a key of the lane"));
+        let system = Simulated::new();
+        let index = on_disk(&system, &config(2, 1_000));
+        // Half of what the log may have: it is to be shortened from now on.
+        (0..2).for_each(|n| [&a, &b].into_iter().for_each(|key| write(&index, key, n)));
+        let crashes = Arc::new(Crashes::default());
+        let writer = |key: &[u8]| {
+            let (crashes, system, key) = (Arc::clone(&crashes), system.clone(), key.to_vec());
+            with(&index, move |index| {
+                for n in 2..4 {
+                    write(index, &key, n);
+                    let promised: Vec<_> = (0..=n).map(|n| (key.clone(), n * FULL)).collect();
+                    crashes.keep(system.crash(Loss::Nothing), &promised);
+                }
+                index.sync().expect("sync");
+                crashes.keep(system.crash(Loss::Unsynced), &[(key.clone(), 0), (key, 3 * FULL)]);
+            })
+        };
+        let (keep, machine) = (Arc::clone(&crashes), system.clone());
+        together([
+            writer(&a),
+            writer(&b),
+            with(&index, move |index| {
+                for _ in 0..5 {
+                    index.work().expect("work");
+                    keep.keep(machine.crash(Loss::Unsynced), &[]);
+                }
+            }),
+        ]);
+        index.close().expect("close");
+        let all: Vec<_> =
+            (0..4).flat_map(|n| [(a.clone(), n * FULL), (b.clone(), n * FULL)]).collect();
+        crashes.keep(system.crash(Loss::Unsynced), &all);
+        crashes.check(2, |_| {});
+    });
+}
+
 /// Calls beside a close are done, or find the index closed; what was done is kept.
 #[test]
 fn closing_beside_calls_loses_nothing() {
