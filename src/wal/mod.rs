@@ -70,6 +70,8 @@ struct Current {
     file: OpenFile,
     number: u64,
     len: u64,
+    /// The oldest file that is needed, as its header has it.
+    oldest: u64,
     seed: Seed,
 }
 
@@ -196,7 +198,7 @@ impl Wal {
         }
         tail.entries_unsynced = true;
         let seed = Seed::new(&self.hasher, number);
-        let begun = Current { file, number, len: HEADER as u64, seed };
+        let begun = Current { file, number, len: HEADER as u64, oldest, seed };
         self.bytes.fetch_add(begun.len, Ordering::Relaxed);
         if let Some(Current { file, number, len, .. }) = tail.current.replace(begun) {
             let last = first - 1;
@@ -292,9 +294,21 @@ impl Wal {
             break kept;
         };
         self.sync_as_leader()?;
-        let gone: Vec<Sealed> = {
+        let overtaken = {
             let mut tail = self.tail.lock();
             tail.oldest = oldest;
+            // The newest header counts, and one begun during the sync names files that are to go.
+            let overtaken = tail.current.as_ref().is_some_and(|current| current.oldest != oldest);
+            if overtaken {
+                self.begin_file(&mut tail, None)?;
+            }
+            overtaken
+        };
+        if overtaken {
+            self.sync_as_leader()?;
+        }
+        let gone: Vec<Sealed> = {
+            let mut tail = self.tail.lock();
             let gone = tail.sealed.iter().take_while(|file| file.number < oldest).count();
             tail.sealed.drain(..gone).collect()
         };
