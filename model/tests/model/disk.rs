@@ -1,16 +1,14 @@
 //! The write-ahead log, flushes and closing, on a simulated file system that crashes at any moment:
 //! what was promised has to be there, and nothing of what was not half.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::simulated::{Loss, Simulated};
+use crate::support::{ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with};
 use lsm_index::{Durability, Error, Index, Op, verify_on};
-use support::simulated::{Loss, Simulated};
-use support::{ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with};
 
 /// Machines as a crash leaves them, each with pairs that have to be there.
 #[derive(Default)]

@@ -1,11 +1,9 @@
 //! Look-ups, writers, flushes and the dictionary, in memory: the interleavings of locks and atomics.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{HASH_KEY, explore, holds, in_memory, key, keys_of, together, with};
 use lsm_index::{Attempt, Durability, Index, KeyHasher, Loader, Most, Op, Target};
-use support::{HASH_KEY, explore, holds, in_memory, key, keys_of, together, with};
 
 fn upkeep(index: &Index) {
     while index.work().expect("work") {}
