@@ -3,7 +3,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newer ci check bench format clean bootstrap
+.PHONY: help demo test test-newer ci check bench format clean bootstrap fuzz model asan
 .NOTPARALLEL:
 
 help: ## this list
@@ -14,16 +14,42 @@ demo: bootstrap ## route a recorded PostgreSQL stream to a million shapes, besid
 
 test: bootstrap ## the tests of the engine, then those of the Elixir library
 	cargo test --no-default-features
+	$(MAKE) model
 	cd elixir && mix test
 
 test-newer: ## the Elixir tests on newer releases of Elixir and OTP (needs root and debootstrap)
 	script/test-on trixie
 	script/test-on sid
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = wal frames segment terms directory
+
+# What is new goes to fuzz/work, what crashes to fuzz/artifacts. Stable Rust has the sanitizers, but hides
+# them.
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: bootstrap ## fuzz every parser for FUZZ_SECONDS (60)
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/work/$$target && \
+	  cargo fuzz run $$target fuzz/work/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=20 -malloc_limit_mb=64 || exit 1; \
+	done
+
+model: ## try out interleavings of the engine's threads (MODEL_SCHEDULES of each kind)
+	cd model && cargo test --test model
+
+asan: export RUSTC_BOOTSTRAP = 1
+asan: export RUSTFLAGS = -Zsanitizer=address
+asan: export CARGO_TARGET_DIR = target/asan
+asan: ## the tests of the engine under AddressSanitizer
+	cargo test --no-default-features --tests --target x86_64-unknown-linux-gnu
+
 ci: check test ## everything that must pass before a merge
 
 check: bootstrap ## formatting, lints, warnings, docs, benches and a small demo
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path model/Cargo.toml
 	cd elixir && mix format --check-formatted && mix format --check-formatted ../demo/*.exs
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
@@ -38,6 +64,8 @@ bench: bootstrap ## micro-benchmarks, then LsmIndex beside ETS and Map
 
 format: ## rewrite the sources the way CI wants them
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
+	cargo fmt --manifest-path model/Cargo.toml
 	cd elixir && mix format && mix format ../demo/*.exs
 
 clean: ## remove everything that was built

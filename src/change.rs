@@ -5,7 +5,6 @@
 //! its lanes together. The gate, held over both, keeps other writers away.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::chain::Chain;
 use crate::config::{Limits, Verify};
@@ -14,6 +13,7 @@ use crate::hash::Fingerprint;
 use crate::lane::{Gate, Lane, State};
 use crate::overlay::Overlay;
 use crate::record::Record;
+use crate::sync::atomic::Ordering;
 
 /// A put or a delete of one pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

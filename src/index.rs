@@ -1,11 +1,8 @@
 //! The index: key bytes in, ids out, dealt to lanes.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
-
-use parking_lot::Mutex;
 
 use crate::MAX_KEY_LEN;
 use crate::chain::{Chain, IdSet};
@@ -21,6 +18,8 @@ use crate::lock::DirectoryLock;
 use crate::recovery::Recovery;
 use crate::routes::HighIds;
 use crate::stats::Counters;
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
+use crate::sync::{Mutex, OnceLock};
 use crate::wal::{Scan, Wal};
 
 /// A multimap from keys (bytes) to sets of ids, safe to share between threads.

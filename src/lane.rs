@@ -11,10 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::chain::Chain;
 use crate::config::{Limits, Verify};
@@ -22,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
 use crate::segment::Segment;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// One lane.
 #[derive(Debug)]

@@ -48,6 +48,7 @@ mod routes;
 mod scan;
 mod segment;
 mod stats;
+mod sync;
 mod verify;
 mod wal;
 mod word;

@@ -1,12 +1,11 @@
 //! Work that is not for callers in a hurry: flush, compaction, listing, reports.
 
-use std::sync::atomic::Ordering;
-
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::stats::{Counters, Memory, Stats};
+use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
 
 impl Index {
@@ -85,10 +84,11 @@ impl Index {
         let (end, next) = (wal.oldest_end()?, wal.next());
         // Who has appended a record holds the gates of its lanes until they know of it.
         self.lanes().for_each(|lane| drop(lane.gate()));
-        let oldest = |lane: &Lane| lane.oldest_record().unwrap_or(next);
-        match self.lanes().min_by_key(|lane| oldest(lane)) {
-            Some(lane) if oldest(lane) <= end => lane.flush(&self.upkeep()),
-            Some(lane) => wal.trim(oldest(lane).min(next)),
+        // Each lane is asked once: one that is flushed meanwhile no longer speaks for the others.
+        let needed = self.lanes().map(|lane| (lane.oldest_record().unwrap_or(next), lane));
+        match needed.min_by_key(|(oldest, _)| *oldest) {
+            Some((oldest, lane)) if oldest <= end => lane.flush(&self.upkeep()),
+            Some((oldest, _)) => wal.trim(oldest.min(next)),
             None => wal.trim(next),
         }
     }

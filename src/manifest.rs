@@ -10,6 +10,8 @@ use crate::segment::Segment;
 
 const MAGIC: &[u8; 8] = b"LSMI-MAN";
 pub(crate) const FILE_NAME: &str = "MANIFEST";
+/// No segment and no record has a larger number.
+const LARGEST: u64 = u64::MAX / 2;
 
 /// What a lane consists of on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +87,15 @@ impl Manifest {
             });
         }
         payload.finish()?;
+        let keys = manifest.segments.iter().fold(0_u64, |sum, s| sum.saturating_add(s.keys));
+        if manifest.live_keys > keys {
+            let what = format!("{} live keys where the segments have {keys}", manifest.live_keys);
+            return Err(Error::corrupt(path, 28, what));
+        }
+        // They are counted up from.
+        if manifest.next_number.max(manifest.flushed) > LARGEST {
+            return Err(Error::corrupt(path, 20, "a number is out of range"));
+        }
         Ok(manifest)
     }
 

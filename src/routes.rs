@@ -1,13 +1,13 @@
 //! Keys that lead to terms: the index together with its dictionary.
 
 use crate::chain::IdSet;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::change::Op;
 use crate::config::Durability;
 use crate::dictionary::{Routed, TERM_ID_FLAG};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::write::{Attempt, Wanted};
 
 /// What a key leads to.

@@ -1,6 +1,6 @@
 //! Counters, and what `stats` and `memory` report.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use crate::recovery::Recovery;
 

@@ -2,7 +2,6 @@
 //! themselves if nobody else does; their `try_` twins never wait for more than a moment.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use crate::MAX_ID;
 use crate::change::{LanePlan, Op};
@@ -12,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::{Gate, Lane, Patience};
+use crate::sync::atomic::Ordering;
 use crate::wal::{Payload, Wal};
 
 /// One change of a batch: what to do with which pair of key and id.

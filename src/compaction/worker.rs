@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::merge::merge;
 use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
@@ -17,6 +16,7 @@ use crate::mmap::MappedBytes;
 use crate::overlay::Overlay;
 use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::stats::Counters;
+use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
 
 /// What flushes and merges need of the index around the lane.

@@ -1,7 +1,7 @@
 //! When may an id be given to another term? Once everybody who was resolving ids when its term was
 //! retired is done: a grace period, told by counting readers in two generations.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts readers by the generation they came in.
 ///

@@ -17,14 +17,12 @@ mod terms;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::KeyHasher;
+use crate::sync::{Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use grace::Grace;
 pub(crate) use log::{Extent, TermLog};
 use terms::Terms;

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::{Disk, File, FileSystem, Metadata};
 use crate::error::{Error, Result};
 use crate::mmap::Mapping;
+use crate::sync::OnceLock;
 
 /// An index's access to its file system. Clones are the same access.
 #[derive(Clone, Debug)]

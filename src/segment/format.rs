@@ -173,7 +173,11 @@ impl Header {
             deltas: u64_at(header, DELTAS_AT),
             checksums: std::array::from_fn(|i| u32_at(header, CHECKSUMS_AT + 4 * i)),
         };
-        if !decoded.mph.plausible() || decoded.postings_words > u64::from(u32::MAX) {
+        let special = decoded.tombstones.checked_add(decoded.deltas);
+        if !decoded.mph.plausible()
+            || decoded.postings_words > u64::from(u32::MAX)
+            || special.is_none_or(|entries| entries > decoded.mph.keys)
+        {
             return Err(Error::corrupt(path, KEYS_AT, "the header's counts contradict each other"));
         }
         let layout = Layout::new(&decoded.mph, decoded.postings_words);

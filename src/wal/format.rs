@@ -45,6 +45,8 @@ const HEADER_CRC: usize = 60;
 pub(super) const RECORD_HEADER: usize = 28;
 const DELETE: u32 = 1 << 31;
 const OP_LEN: usize = 12;
+/// No record has a larger number: they are counted up from.
+const LARGEST: u64 = u64::MAX / 2;
 
 /// How a file of the log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +86,18 @@ impl Header {
         }
         let mut boot = [0; 16];
         boot.copy_from_slice(&header[44..60]);
-        Ok(Self {
+        let decoded = Self {
             number: long(&header[12..]),
             epoch: long(&header[20..]),
             first: long(&header[28..]),
             oldest: long(&header[36..]),
             boot,
-        })
+        };
+        let Self { number, first, oldest, .. } = decoded;
+        if !(1..=LARGEST).contains(&first) || !(1..=number).contains(&oldest) {
+            return Err(Error::corrupt(path, 28, "the header's numbers are out of range"));
+        }
+        Ok(decoded)
     }
 }
 
@@ -208,7 +215,11 @@ pub(super) fn find<'a>(bytes: &'a [u8], seed: &Seed) -> Found<'a> {
     if seed.checksum(payload) != word(&header[24..]) {
         return Found::Damaged("the checksum of a record does not match");
     }
-    Found::Record(RawRecord { sequence: long(&header[8..]), durable: long(&header[16..]), payload })
+    let sequence = long(&header[8..]);
+    if sequence > LARGEST {
+        return Found::Damaged("a record's number is out of range");
+    }
+    Found::Record(RawRecord { sequence, durable: long(&header[16..]), payload })
 }
 
 /// The place of the first record at or behind `from`, looked for byte by byte, whose sequence number

@@ -14,13 +14,12 @@ mod turns;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::fs::{Fs, OpenFile};
 use crate::hash::KeyHasher;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use format::{HEADER, Header, Seed};
 pub(crate) use format::{LoggedOp, Payload};
 pub use read::LostBytes;
@@ -74,6 +73,8 @@ struct Current {
     file: OpenFile,
     number: u64,
     len: u64,
+    /// The oldest file that is needed, as its header has it.
+    oldest: u64,
     seed: Seed,
 }
 
@@ -206,7 +207,7 @@ impl Wal {
         }
         tail.entries_unsynced = true;
         let seed = Seed::new(&self.hasher, number);
-        let begun = Current { file, number, len: HEADER as u64, seed };
+        let begun = Current { file, number, len: HEADER as u64, oldest, seed };
         self.bytes.fetch_add(begun.len, Ordering::Relaxed);
         if let Some(Current { file, number, len, .. }) = tail.current.replace(begun) {
             let last = first - 1;
@@ -296,17 +297,29 @@ impl Wal {
             // On stable storage before anything says that it is the oldest.
             self.sync_in_turn(&turn)?;
             let mut tail = self.tail.lock();
-            if kept == tail.newest() + 1 && needed < tail.next {
-                // Appended to meanwhile.
+            if tail.kept(needed) != Some(kept) {
+                // Appended to meanwhile, perhaps on into the next file.
                 continue;
             }
             self.begin_file(&mut tail, Some(kept))?;
             break kept;
         };
         self.sync_in_turn(&turn)?;
-        let gone: Vec<Sealed> = {
+        let overtaken = {
             let mut tail = self.tail.lock();
             tail.oldest = oldest;
+            // The newest header counts, and one begun during the sync names files that are to go.
+            let overtaken = tail.current.as_ref().is_some_and(|current| current.oldest != oldest);
+            if overtaken {
+                self.begin_file(&mut tail, None)?;
+            }
+            overtaken
+        };
+        if overtaken {
+            self.sync_in_turn(&turn)?;
+        }
+        let gone: Vec<Sealed> = {
+            let mut tail = self.tail.lock();
             let gone = tail.sealed.iter().take_while(|file| file.number < oldest).count();
             tail.sealed.drain(..gone).collect()
         };

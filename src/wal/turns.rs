@@ -1,6 +1,6 @@
 //! Whose turn it is to sync: one at a time, and what it does is done for all who wait.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug, Default)]
 pub(super) struct Turns {

@@ -27,6 +27,187 @@ defmodule LsmIndex.NativeTest do
     end
   end
 
+  # Terms of every kind, also where a term of some other kind belongs: the answer is an error, or
+  # ArgumentError is raised. A panic in the library would show as `:poisoned` or as another exception.
+  @tag :tmp_dir
+  test "random terms do no harm to any NIF", %{tmp_dir: dir} do
+    seed = :rand.seed_s(:exsss, {1, 2, 3})
+    :rand.seed(seed)
+
+    for round <- 1..100 do
+      index = Native.new_memory(%{num_lanes: 4, compaction_threshold: 3})
+      loader = Native.load_begin(index)
+      listing = Native.list_begin(index)
+      resources = %{index: index, loader: loader, listing: listing, dir: dir}
+
+      for {name, arity} <- Native.__info__(:functions), name != :load_nif do
+        arguments = arguments(name, arity, resources)
+
+        result =
+          try do
+            apply(Native, name, arguments)
+          rescue
+            error in ArgumentError -> error
+          end
+
+        assert sound?(result),
+               "round #{round}: #{name}/#{arity} gave #{inspect(result)} for " <>
+                 inspect(arguments, limit: 20, printable_limit: 200)
+      end
+    end
+  end
+
+  defp sound?({:error, {reason, message, detail}}),
+    do: reason != :poisoned and is_binary(message) and is_map(detail)
+
+  defp sound?({:error, _}), do: false
+  defp sound?(_result), do: true
+
+  # Mostly what belongs there comes first, for the rest to be looked at; the rest is of any kind.
+  defp arguments(name, arity, resources) do
+    [first | rest] = for _ <- 1..arity, do: argument(resources)
+
+    first =
+      cond do
+        name in [:open, :verify] -> path(first, resources.dir)
+        :rand.uniform(8) == 1 -> first
+        name in [:load_add, :load_step] -> resources.loader
+        name == :list_next -> resources.listing
+        name == :new_memory -> options(resources)
+        true -> resources.index
+      end
+
+    rest = if name == :open and :rand.uniform(2) == 1, do: [options(resources)], else: rest
+    [first | rest]
+  end
+
+  # Nothing is made outside of the directory of the test.
+  defp path(term, dir) when is_binary(term),
+    do: Path.join(dir, Base.encode16(binary_part(term, 0, min(byte_size(term), 300))))
+
+  defp path(term, _dir), do: term
+
+  defp options(resources) do
+    names = [
+      :num_lanes,
+      :compaction_threshold,
+      :hash_key,
+      :durability,
+      :max_log_bytes,
+      :recover,
+      :verify,
+      :other
+    ]
+
+    values = [
+      4,
+      1,
+      4096,
+      "sixteen bytes...",
+      :sync,
+      :os,
+      :memory,
+      :salvage,
+      :strict,
+      :full,
+      :fast,
+      nil
+    ]
+
+    for name <- names, :rand.uniform(2) == 1, into: %{} do
+      {name, if(:rand.uniform(3) == 1, do: argument(resources), else: Enum.random(values))}
+    end
+  end
+
+  defp argument(resources) do
+    case :rand.uniform(12) do
+      1 -> Enum.random([:put, :delete, :memory, :os, :sync, true, false, nil])
+      2 -> for _ <- 1..:rand.uniform(5), do: pair(resources)
+      3 -> for _ <- 1..:rand.uniform(5), do: any(resources, 2)
+      _ -> any(resources, 3)
+    end
+  end
+
+  defp pair(resources) do
+    case :rand.uniform(4) do
+      1 -> {Enum.random([:put, :delete]), "key", :rand.uniform(9)}
+      2 -> {"key", :rand.uniform(9)}
+      3 -> {Enum.random([:put, :delete, :other]), any(resources, 1), any(resources, 1)}
+      4 -> {any(resources, 1), any(resources, 1)}
+    end
+  end
+
+  defp any(resources, depth) do
+    case :rand.uniform(if(depth == 0, do: 16, else: 22)) do
+      1 ->
+        :rand.uniform(100)
+
+      2 ->
+        -:rand.uniform(100)
+
+      3 ->
+        Enum.random([2 ** 30 - 1, 2 ** 30, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 63, 2 ** 64])
+
+      4 ->
+        Enum.random([2 ** 20_000, -(2 ** 20_000), -(2 ** 63), -1, 0])
+
+      5 ->
+        :rand.uniform() * 1.0e300
+
+      6 ->
+        Enum.random([:put, :delete, nil, :"", :an_atom, :ünïcode])
+
+      7 ->
+        "key #{:rand.uniform(9)}"
+
+      8 ->
+        Enum.random(["", :binary.copy("x", 65_535), :binary.copy("x", 65_536), <<0, 255, 254>>])
+
+      # A part of another binary, and bits that are no bytes.
+      9 ->
+        binary_part(:binary.copy("abc", 100), 17, 120)
+
+      10 ->
+        Enum.random([<<5::3>>, <<1, 2, 3::7>>, <<0::1>>])
+
+      11 ->
+        Enum.random([make_ref(), self(), fn -> :ok end, &Enum.map/2, hd(Port.list())])
+
+      12 ->
+        Enum.random([resources.index, resources.loader, resources.listing])
+
+      13 ->
+        :erlang.term_to_binary({:a, "term", [1, 2]})
+
+      14 ->
+        Enum.random([[], {}, %{}])
+
+      15 ->
+        Enum.reduce(1..10_000, [], fn _, inner -> [inner] end)
+
+      16 ->
+        Enum.reduce(1..10_000, {}, fn _, inner -> {inner} end)
+
+      17 ->
+        [any(resources, depth - 1) | any(resources, depth - 1)]
+
+      18 ->
+        for _ <- 1..:rand.uniform(4), do: any(resources, depth - 1)
+
+      19 ->
+        List.to_tuple(for _ <- 1..:rand.uniform(4), do: any(resources, depth - 1))
+
+      20 ->
+        %{any(resources, 0) => any(resources, depth - 1)}
+
+      21 ->
+        Enum.to_list(1..5_000)
+
+      22 ->
+        List.duplicate("key", 1_500) ++ any(resources, depth - 1)
+    end
+  end
+
   @tag :tmp_dir
   test "without its library the application does not start, and says why", %{tmp_dir: dir} do
     ebin = Path.join(dir, "lsm_index/ebin")

@@ -1,0 +1,5 @@
+//! Interleavings of the engine's threads. MODEL_SCHEDULES says how many of each kind to try.
+
+mod disk;
+mod memory;
+mod support;

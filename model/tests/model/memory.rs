@@ -1,0 +1,249 @@
+//! Look-ups, writers, flushes and the dictionary, in memory: the interleavings of locks and atomics.
+
+use std::sync::Arc;
+
+use crate::support::{HASH_KEY, explore, holds, in_memory, key, keys_of, together, with};
+use lsm_index::{Attempt, Durability, Index, KeyHasher, Loader, Most, Op, Target};
+
+fn upkeep(index: &Index) {
+    while index.work().expect("work") {}
+}
+
+/// What was there stays there, and what was seen is seen from then on, in the order it was written,
+/// while overlays are frozen, flushed and merged.
+#[test]
+fn a_look_up_beside_flushes_sees_what_was_written() {
+    explore(|| {
+        let index = in_memory(1, 2);
+        index.put(&key(0), 7).expect("put");
+        together([
+            with(&index, |index| {
+                for n in 1..5 {
+                    index.put(&key(n), n).expect("put");
+                }
+            }),
+            with(&index, |index| {
+                upkeep(index);
+                index.compact().expect("compact");
+            }),
+            with(&index, |index| {
+                let mut seen = 5;
+                for _ in 0..3 {
+                    assert!(holds(index, &key(0), 7));
+                    let newest = (1..5).rev().find(|&n| holds(index, &key(n), n)).unwrap_or(0);
+                    assert!((1..=newest).all(|n| holds(index, &key(n), n)), "written before");
+                    assert!(seen == 5 || newest >= seen, "gone again");
+                    seen = newest;
+                }
+            }),
+        ]);
+        assert_eq!(index.count().expect("count"), 5);
+        index.flush().expect("flush");
+        assert!((1..5).all(|n| holds(&index, &key(n), n)));
+        assert_eq!(index.count().expect("count"), 5);
+    });
+}
+
+/// Of several writers of one pair exactly one changes something, and keys are counted exactly.
+#[test]
+fn one_of_several_writers_makes_a_change() {
+    explore(|| {
+        let index = in_memory(1, 1);
+        let changes = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let writer = |op| {
+            let changes = Arc::clone(&changes);
+            with(&index, move |index| {
+                let changed = index.change(b"k", 1, op, Durability::Memory).expect("change");
+                let sign = if op == Op::Put { 1 } else { -1 };
+                changes.fetch_add(i64::from(changed) * sign, std::sync::atomic::Ordering::SeqCst);
+            })
+        };
+        together([
+            writer(Op::Put),
+            writer(Op::Put),
+            writer(Op::Delete),
+            with(&index, |index| index.flush().expect("flush")),
+        ]);
+        let there = u64::from(holds(&index, b"k", 1));
+        assert_eq!(changes.load(std::sync::atomic::Ordering::SeqCst), there as i64);
+        assert_eq!(index.count().expect("count"), there);
+    });
+}
+
+/// A batch over two lanes shows at one moment, whichever lane is looked at first.
+#[test]
+fn a_batch_over_two_lanes_is_seen_whole_or_not_at_all() {
+    explore(|| {
+        let [a, b] = [0, 1].map(|lane| keys_of(lane, 2).next().expect("a key of the lane"));
+        let index = in_memory(2, 1);
+        let look = |first: &[u8], second: &[u8]| {
+            let (first, second) = (first.to_vec(), second.to_vec());
+            with(&index, move |index| {
+                if holds(index, &first, 1) {
+                    assert!(holds(index, &second, 1), "half of a batch");
+                }
+            })
+        };
+        let batch = [(Op::Put, a.clone(), 1), (Op::Put, b.clone(), 1)];
+        together([
+            with(&index, move |index| {
+                let batch = batch.each_ref().map(|(op, key, id)| (*op, key.as_slice(), *id));
+                assert_eq!(index.write(&batch).expect("write"), 2);
+            }),
+            look(&a, &b),
+            look(&b, &a),
+            with(&index, |index| index.flush().expect("flush")),
+        ]);
+    });
+}
+
+/// Batches over the same lanes in opposite orders wait for each other in one order only, and later
+/// ones win as a whole.
+#[test]
+fn batches_over_the_same_lanes_do_not_mix() {
+    explore(|| {
+        let [a, b] = [0, 1].map(|lane| keys_of(lane, 2).next().expect("a key of the lane"));
+        let index = in_memory(2, 1);
+        let batch = |op, first: &[u8], second: &[u8]| {
+            let (first, second) = (first.to_vec(), second.to_vec());
+            with(&index, move |index| {
+                index.write(&[(op, &first, 1), (op, &second, 1)]).expect("write");
+            })
+        };
+        together([batch(Op::Put, &a, &b), batch(Op::Delete, &b, &a), with(&index, upkeep)]);
+        assert_eq!(holds(&index, &a, 1), holds(&index, &b, 1));
+        let count = if holds(&index, &a, 1) { 2 } else { 0 };
+        assert_eq!(index.count().expect("count"), count);
+    });
+}
+
+/// Whoever finds work waiting is told, or somebody is at it: nothing is left undone.
+#[test]
+fn no_wake_up_is_lost() {
+    explore(|| {
+        let index = in_memory(1, 1);
+        let (wake, woken) = shuttle::sync::mpsc::channel::<()>();
+        let writer = |first: u32| {
+            let wake = wake.clone();
+            with(&index, move |index| {
+                for n in first..first + 2 {
+                    let outcome = index.try_change(&key(n), 1, Op::Put, Durability::Memory);
+                    let done = matches!(outcome.expect("change"), Attempt::Done(_));
+                    if index.claim_wakeup() {
+                        wake.send(()).expect("the compactor listens");
+                    }
+                    if !done {
+                        break;
+                    }
+                }
+            })
+        };
+        let writers = [writer(0), writer(10)];
+        drop(wake);
+        let [first, second] = writers;
+        together([
+            first,
+            second,
+            with(&index, move |index| {
+                while let Ok(()) = woken.recv() {
+                    upkeep(index);
+                }
+            }),
+        ]);
+        assert_eq!(index.stats().expect("stats").lanes_to_flush, 0, "work that nobody knows of");
+    });
+}
+
+/// A bulk load beside a writer of some of its keys: each pair is there, each key counted once.
+#[test]
+fn a_load_beside_writers_counts_every_key_once() {
+    explore(|| {
+        let index = in_memory(1, 2);
+        together([
+            with(&index, |index| {
+                let mut loader = Loader::new(index);
+                (0..3).for_each(|n| loader.add(index, &key(n), 1).expect("taken"));
+                while loader.step(index).expect("step") {}
+            }),
+            with(&index, |index| {
+                for n in [2, 1, 3] {
+                    index.put(&key(n), 2).expect("put");
+                }
+            }),
+            with(&index, upkeep),
+        ]);
+        assert!((0..3).all(|n| holds(&index, &key(n), 1)));
+        assert!((1..4).all(|n| holds(&index, &key(n), 2)));
+        assert_eq!(index.count().expect("count"), 4);
+        index.compact().expect("compact");
+        assert_eq!(index.count().expect("count"), 4);
+    });
+}
+
+/// Terms of one shard, so that they may get each other's ids.
+fn terms_of_a_shard() -> [Vec<u8>; 2] {
+    let hasher = KeyHasher::new(&HASH_KEY);
+    let mut terms = (0..).map(|n: u32| format!("term {n}").into_bytes());
+    let mut of_shard = terms.by_ref().filter(|term| hasher.fingerprint(term).0 % 16 == 5);
+    [(); 2].map(|()| of_shard.next().expect("a term of the shard"))
+}
+
+/// An id goes to another term only when nobody can mistake the two.
+#[test]
+fn a_look_up_never_finds_the_term_of_another_key() {
+    explore(|| {
+        let [old, new] = terms_of_a_shard();
+        let index = in_memory(1, 100);
+        index.route(b"old", Target::Term(&old), Op::Put).expect("route");
+        let look = |key: &'static [u8], term: &[u8]| {
+            let term = term.to_vec();
+            with(&index, move |index| {
+                let mut found = Vec::new();
+                index
+                    .targets(key, Most::ALL, |target| {
+                        found.push(matches!(target, Target::Term(found) if *found == *term));
+                    })
+                    .expect("look-up");
+                assert!(found.iter().all(|&right| right), "the term of another key, or none");
+            })
+        };
+        let (gone, next) = (old.clone(), new.clone());
+        together([
+            look(b"old", &old),
+            look(b"new", &new),
+            with(&index, move |index| {
+                index.route(b"old", Target::Term(&gone), Op::Delete).expect("route");
+                upkeep(index);
+                index.route(b"new", Target::Term(&next), Op::Put).expect("route");
+            }),
+            with(&index, upkeep),
+        ]);
+    });
+}
+
+/// Interned and dropped at the same time: a route that is there leads to its term.
+#[test]
+fn a_term_that_is_dropped_and_put_at_once_is_kept_if_a_key_leads_to_it() {
+    explore(|| {
+        let [term, _] = terms_of_a_shard();
+        let index = in_memory(2, 100);
+        index.route(b"a", Target::Term(&term), Op::Put).expect("route");
+        let (dropped, put) = (term.clone(), term.clone());
+        together([
+            with(&index, move |index| {
+                assert!(index.route(b"a", Target::Term(&dropped), Op::Delete).expect("route"));
+            }),
+            with(&index, move |index| {
+                assert!(index.route(b"b", Target::Term(&put), Op::Put).expect("route"));
+            }),
+            with(&index, upkeep),
+        ]);
+        let mut found = Vec::new();
+        index
+            .targets(b"b", Most::ALL, |target| {
+                found.push(matches!(target, Target::Term(found) if *found == *term));
+            })
+            .expect("look-up");
+        assert_eq!(found, [true]);
+    });
+}
