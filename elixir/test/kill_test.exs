@@ -40,7 +40,7 @@ defmodule LsmIndex.KillTest do
 
     IO.puts(
       :stderr,
-      "\nkill test: #{@rounds} rounds, #{test.acknowledged} acknowledged changes, none lost"
+      "\nkill test: #{@rounds} rounds, #{test.acknowledged} acknowledged writes, none lost"
     )
   end
 

@@ -149,6 +149,12 @@ defmodule LsmIndex.ChildVM do
 
   @doc "Takes all file descriptors of the child; their number."
   def take_all_files do
+    # A module that is loaded when it is first called is a file too.
+    for application <- [:lsm_index, :elixir, :logger] do
+      {:ok, modules} = :application.get_key(application, :modules)
+      :ok = :code.ensure_modules_loaded(modules)
+    end
+
     taken = take_files([])
     Process.put(:taken_files, taken)
     length(taken)
