@@ -147,15 +147,16 @@ defmodule LsmIndex.ChildVM do
 
   defp tell_term(term), do: term |> :erlang.term_to_binary() |> tell()
 
-  @doc "Takes all file descriptors of the child; their number."
-  def take_all_files do
+  @doc "Takes all file descriptors of the child but so many; their number."
+  def take_files_but(left) do
     # A module that is loaded when it is first called is a file too.
     for application <- [:lsm_index, :elixir, :logger] do
       {:ok, modules} = :application.get_key(application, :modules)
       :ok = :code.ensure_modules_loaded(modules)
     end
 
-    taken = take_files([])
+    {given_back, taken} = Enum.split(take_files([]), left)
+    Enum.each(given_back, &:file.close/1)
     Process.put(:taken_files, taken)
     length(taken)
   end
@@ -167,6 +168,6 @@ defmodule LsmIndex.ChildVM do
     end
   end
 
-  @doc "Gives back what `take_all_files/0` took."
+  @doc "Gives back what `take_files_but/1` took."
   def give_files_back, do: :taken_files |> Process.delete() |> Enum.each(&:file.close/1)
 end
