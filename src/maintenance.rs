@@ -85,10 +85,12 @@ impl Index {
         let (end, next) = (wal.oldest_end()?, wal.next());
         // Who has appended a record holds the gates of its lanes until they know of it.
         self.lanes().for_each(|lane| drop(lane.gate()));
-        let oldest = |lane: &Lane| lane.oldest_record().unwrap_or(next);
-        match self.lanes().min_by_key(|lane| oldest(lane)) {
-            Some(lane) if oldest(lane) <= end => lane.flush(&self.upkeep()),
-            Some(lane) => wal.trim(oldest(lane).min(next)),
+        // Asked once: a lane that is flushed meanwhile would answer with a later record, past those
+        // that other lanes still need.
+        let oldest = self.lanes().map(|lane| (lane.oldest_record().unwrap_or(next), lane));
+        match oldest.min_by_key(|&(record, _)| record) {
+            Some((record, lane)) if record <= end => lane.flush(&self.upkeep()),
+            Some((record, _)) => wal.trim(record.min(next)),
             None => wal.trim(next),
         }
     }
