@@ -2,6 +2,8 @@ defmodule LsmIndex.TelemetryTest do
   # A stand-in for :telemetry is loaded for the length of each test, so nothing may run beside it.
   use LsmIndex.Case, async: false
 
+  import ExUnit.CaptureLog
+
   setup do
     Process.register(self(), :lsm_index_telemetry_test)
 
@@ -42,6 +44,59 @@ defmodule LsmIndex.TelemetryTest do
 
     :ok = LsmIndex.close(index)
     assert_received {[:lsm_index, :close, :stop], %{duration: _}, %{path: ^path, result: :ok}}
+  end
+
+  @tag :tmp_dir
+  test "a recovery tells what it made again, and what it could not", %{tmp_dir: dir} do
+    path = Path.join(dir, "index")
+    {:ok, index} = LsmIndex.open(path, num_lanes: 2)
+    for n <- 1..5, do: :ok = LsmIndex.put(index, "a", n)
+    :ok = LsmIndex.write(index, [{:put, "b", 1}, {:put, "c", 1}])
+    # A new index had nothing to recover.
+    refute_received {[:lsm_index, :recovery, :stop], _, _}
+
+    # What a crash would leave now.
+    whole = path <> ".whole"
+    File.cp_r!(path, whole)
+    {:ok, recovered} = LsmIndex.open(whole)
+    assert_received {[:lsm_index, :recovery, :stop], counts, metadata}
+    assert %{batches: 6, changes: 7, log_files: 2, log_bytes: _, micros: _} = counts
+    assert counts == Map.take(LsmIndex.stats(recovered).recovery, Map.keys(counts))
+    assert metadata == %{path: whole, torn: nil, dropped: []}
+    assert_received {[:lsm_index, :open, :stop], _, %{path: ^whole}}
+
+    [torn, damaged] =
+      for kind <- ["torn", "damaged"] do
+        copy = "#{path}.#{kind}"
+        File.cp_r!(path, copy)
+        copy |> Path.join("wal/*.wal") |> Path.wildcard() |> Enum.max()
+      end
+
+    File.write!(torn, "garbage", [:append])
+    File.write!(damaged, String.duplicate("garbage", 10), [:append])
+
+    log =
+      capture_log(fn ->
+        for {kind, recover} <- [torn: :strict, damaged: :salvage] do
+          {:ok, copy} = LsmIndex.open("#{path}.#{kind}", recover: recover)
+          :ok = LsmIndex.close(copy)
+        end
+      end)
+
+    for {file, bytes, level} <- [{torn, 7, "warn"}, {damaged, 70, "error"}] do
+      place = file |> Path.dirname() |> Path.dirname()
+      assert_received {[:lsm_index, :recovery, :stop], %{batches: 6}, %{path: ^place} = metadata}
+      lost = metadata.torn || hd(metadata.dropped)
+      assert %{path: ^file, bytes: ^bytes, offset: offset} = lost
+      assert log =~ ~r/\[#{level}.*\] .* #{bytes} bytes from byte #{offset} of #{file}/
+    end
+
+    # Nothing is left to recover of what ended well.
+    :ok = LsmIndex.close(recovered)
+    {:ok, reopened} = LsmIndex.open(whole)
+    refute_received {[:lsm_index, :recovery, :stop], _, _}
+    # Their ends would be announced to a test that is over.
+    for index <- [index, reopened], do: :ok = LsmIndex.close(index)
   end
 
   test "an index in memory comes and goes silently, and look-ups and writes are silent" do
