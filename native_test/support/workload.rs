@@ -151,6 +151,30 @@ impl History {
         Ok(())
     }
 
+    /// The history of a workload that got that far.
+    pub(crate) fn until(steps: &[Step], mark: Mark) -> Self {
+        let mut history = Self::new(Contents::new());
+        for step in steps.iter().take(mark.done + 1) {
+            let mut next = history.last().clone();
+            predict(&mut next, step);
+            history.states.push(next);
+            history.steps.push(step.clone());
+        }
+        history.durable = mark.durable;
+        history
+    }
+
+    /// Takes in what a step that failed came to: it may be done, or not.
+    pub(crate) fn settle(&mut self, found: Contents) {
+        *self.states.last_mut().expect("the first is always there") = found;
+    }
+
+    /// Whether a crash at some moment may leave these contents.
+    pub(crate) fn knows(&self, found: &Contents) -> bool {
+        let mut moments = (0..=self.steps.len()).map(|done| Mark { durable: done, done });
+        moments.any(|mark| self.allows(mark, Loss::Nothing, found))
+    }
+
     /// Whether a crash at that mark may leave these contents: those after some step, none lost that
     /// was promised, no step half done.
     pub(crate) fn allows(&self, mark: Mark, loss: Loss, found: &Contents) -> bool {
