@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, Found, HEADER, Header, RawRecord, Seed};
+use super::format::{self, Found, HEADER, Header, MAX_SEQUENCE, RawRecord, Seed};
 use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -167,7 +167,7 @@ impl Scan {
         // Only its creation cut short leaves the newest file without a header and without a record.
         while self.files.len() > 1
             && let (Some(newest), Some(Err(_))) = (self.files.last(), headers.last())
-            && format::find_later(&newest.bytes, 0, &newest.seed, 1..u64::MAX).is_none()
+            && format::find_later(&newest.bytes, 0, &newest.seed, 1..MAX_SEQUENCE).is_none()
         {
             let bytes = newest.bytes.len() as u64;
             if bytes > 0 {
@@ -224,7 +224,7 @@ impl Scan {
                     expected = expected.max(header.first);
                 }
                 None => {
-                    at = format::find_later(&file.bytes, 0, &file.seed, expected..u64::MAX)
+                    at = format::find_later(&file.bytes, 0, &file.seed, expected..MAX_SEQUENCE)
                         .unwrap_or(file.bytes.len());
                     hole(0..at, expected, false, file.fault.clone());
                 }
@@ -232,7 +232,10 @@ impl Scan {
             let mut run = at..at;
             while at < file.bytes.len() {
                 let (cut_short, what) = match format::find(&file.bytes[at..], &file.seed) {
-                    Found::Record(record) if record.sequence == expected || resumed => {
+                    Found::Record(record)
+                        if record.sequence == expected
+                            || resumed && (expected..MAX_SEQUENCE).contains(&record.sequence) =>
+                    {
                         resumed = false;
                         expected = record.sequence + 1;
                         at += record.len();
@@ -245,7 +248,8 @@ impl Scan {
                     Found::Torn => (true, "a record is cut short".to_owned()),
                     Found::Damaged(what) => (false, what.to_owned()),
                 };
-                let next = format::find_later(&file.bytes, at + 1, &file.seed, expected..u64::MAX);
+                let next =
+                    format::find_later(&file.bytes, at + 1, &file.seed, expected..MAX_SEQUENCE);
                 let end = next.unwrap_or(file.bytes.len());
                 hole(at..end, expected, cut_short && next.is_none(), (at, what));
                 file.runs.push(std::mem::replace(&mut run, end..end));
