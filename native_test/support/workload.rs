@@ -43,6 +43,11 @@ fn key(n: usize) -> Vec<u8> {
     format!("key {n}").into_bytes()
 }
 
+/// Those that workloads use.
+pub(crate) fn keys() -> impl Iterator<Item = Vec<u8>> {
+    (0..KEYS).map(key)
+}
+
 fn term(n: usize) -> Vec<u8> {
     format!("term {n}").into_bytes()
 }
@@ -175,6 +180,11 @@ impl History {
         moments.any(|mark| self.allows(mark, Loss::Nothing, found))
     }
 
+    /// The contents after so many steps.
+    pub(crate) fn after(&self, steps: usize) -> Contents {
+        self.states[steps].clone()
+    }
+
     /// Whether every pair was there after some step.
     pub(crate) fn held(&self, found: &Contents) -> bool {
         found.iter().all(|(key, items)| {
@@ -287,7 +297,7 @@ pub(crate) fn contents(index: &Index) -> Result<Contents> {
 /// What look-ups of all keys give.
 pub(crate) fn looked_up(index: &Index) -> Result<Contents> {
     let mut contents = Contents::new();
-    for key in (0..KEYS).map(key) {
+    for key in keys() {
         let items = targets(index, &key)?;
         if !items.is_empty() {
             contents.insert(key, items);
