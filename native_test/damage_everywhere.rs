@@ -24,7 +24,7 @@ use lsm_index::{Config, Error, Index, Op, Report, SMALLEST_LOG, Target, verify_o
 use parking_lot::Mutex;
 use replay::Replay;
 use support::config;
-use support::simulated::Simulated;
+use support::simulated::{EIO, Fault, FaultKind, Loss, Simulated};
 use support::workload::{Contents, History, ROOT, Step, contents, looked_up, script};
 
 /// Most of them sleep: verifying gives an index that is written to time to finish an append.
@@ -321,4 +321,46 @@ fn an_index_with_a_log_of_several_files() {
     assert!(sample.files.keys().filter(|path| is_log(path)).count() > 3);
     // Segments are those of a closed index.
     judge_all(&sample, |path| path.extension().is_none_or(|e| e != "seg"));
+}
+
+/// A salvage that fails, or that a crash ends, leaves as much for the next one.
+#[test]
+fn a_salvage_that_fails_loses_nothing_more() {
+    let sample = Sample::new(2, 60, 15, false);
+    // One that later ones say was on stable storage: not a torn end, whatever was restarted.
+    let (_, path, at) =
+        sample.logged.iter().find(|(step, ..)| *step > sample.flushed).expect("a record");
+    let mut bytes = sample.files[path].clone();
+    bytes[at.start] ^= 1;
+    let (kind, what) = (Kind::Flip, "a record".to_owned());
+    let injury = Injury { kind, what, path: path.clone(), bytes: Some(bytes) };
+    let expected = sample.salvageable(&injury);
+    let mut faults = 0;
+    for repeat in [false, true] {
+        for at in 0.. {
+            let system = sample.with(&injury, true);
+            system.inject(Fault { at, kind: FaultKind::Error(EIO), repeat });
+            let opened = open(&system, true);
+            if system.first_hit().is_none() {
+                break;
+            }
+            faults += 1;
+            system.clear_faults();
+            if let Err(e) = &opened {
+                assert!(matches!(e, Error::Io { .. } | Error::Poisoned { .. }), "{e:?}");
+            }
+            drop(opened);
+            for again in [system.crash(Loss::Nothing), system.crash(Loss::Unsynced), system] {
+                let index = open(&again, true).unwrap_or_else(|e| panic!("fault {at}: {e}"));
+                assert_eq!(contents(&index).expect("readable"), expected, "fault {at}");
+                index.close().expect("close");
+                verified(&again).expect("sound");
+                let quarantine = again.files().into_iter().any(|(path, bytes)| {
+                    path.starts_with("/db/quarantine") && Some(bytes) == injury.bytes
+                });
+                assert!(quarantine, "fault {at}: the file as it was is not kept");
+            }
+        }
+    }
+    report(&format!("damage test: {faults} faults of a salvage"));
 }
