@@ -172,9 +172,9 @@ fn a_batch_that_meets_damage_changes_nothing() {
     assert_eq!(index.stats().expect("stats").total_overlay_entries, 0);
 }
 
-/// Nor are lists checked; ids beyond the largest there is, taken over by a change, do no harm.
+/// Nor are lists checked; but a change does not take ids over that are beyond the largest there is.
 #[test]
-fn an_id_out_of_range_in_a_segment_is_no_offset() {
+fn an_id_out_of_range_in_a_segment_is_not_taken_over() {
     let dir = temporary();
     let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
     index.write(&[(Op::Put, b"a", 5), (Op::Put, b"a", 6)]).expect("write");
@@ -188,8 +188,10 @@ fn an_id_out_of_range_in_a_segment_is_no_offset() {
     expect_corrupt(&verify(dir.path()).expect_err("damaged"), &segment, "Postings");
 
     let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");
-    assert!(index.delete(b"a", 5).expect("delete"));
-    assert_eq!(index.get(b"a").expect("get").as_slice(), [6]);
+    for change in [index.delete(b"a", 5).map(drop), index.put(b"a", 7).map(drop)] {
+        expect_corrupt(&change.expect_err("damaged"), &segment, "out of range");
+    }
+    assert_eq!(index.stats().expect("stats").total_overlay_entries, 0);
 }
 
 #[test]

@@ -92,6 +92,12 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// Whether a change takes nothing but ids that can be over; what it leaves where it is, as it does
+    /// the ids of large sets, does not matter.
+    pub(crate) fn is_in_range(&self) -> bool {
+        self.work() > 4 * SMALL_SET || self.newest_first().all(RecordRef::is_in_range)
+    }
+
     /// The size of the set.
     pub(crate) fn cardinality(&self) -> usize {
         self.newest.as_ref().map_or(0, RecordRef::cardinality)

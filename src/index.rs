@@ -103,7 +103,10 @@ impl Index {
         scan.mend(fs)?;
         let max_log_bytes = config.max_log_bytes.unwrap_or(DEFAULT_MAX_LOG_BYTES);
         index.wal = Some(Wal::new(fs, hasher.clone(), epoch, max_log_bytes, &scan));
+        // Overlays may grow as usual meanwhile, however small they are to be: flushes take their time.
+        index.limits = Config::default().limits();
         index.recovery = index.recover(&scan, begun)?;
+        index.limits = config.limits();
         if index.dictionary.is_empty() {
             index.high_ids = HighIds::unknown();
         } else {

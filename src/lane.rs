@@ -281,6 +281,22 @@ impl State {
 }
 
 impl Version {
+    /// Refuses a set with ids out of range, which a damaged segment can hold: a change would put the
+    /// set into a new segment, under a sound checksum, with other ids.
+    pub(crate) fn check_ids(&self, fingerprint: Fingerprint, set: &Chain<'_>) -> Result<()> {
+        if set.is_in_range() {
+            return Ok(());
+        }
+        for segment in &self.segments {
+            if let Some(record) = segment.get(fingerprint, Verify::Full)?
+                && !record.is_in_range()
+            {
+                return Err(Error::corrupt(segment.path(), 0, "a list has an id out of range"));
+            }
+        }
+        Ok(())
+    }
+
     /// Adds what the segments say of a key, newest first.
     #[inline]
     pub(crate) fn ask<'a>(

@@ -9,9 +9,9 @@ use crate::fs::Fs;
 use crate::segment::Segment;
 
 const MAGIC: &[u8; 8] = b"LSMI-MAN";
+/// Nothing that is counted one by one comes near this.
+const MAX_COUNT: u64 = 1 << 62;
 pub(crate) const FILE_NAME: &str = "MANIFEST";
-/// No segment and no record has a larger number.
-const LARGEST: u64 = u64::MAX / 2;
 
 /// What a lane consists of on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,15 +87,6 @@ impl Manifest {
             });
         }
         payload.finish()?;
-        let keys = manifest.segments.iter().fold(0_u64, |sum, s| sum.saturating_add(s.keys));
-        if manifest.live_keys > keys {
-            let what = format!("{} live keys where the segments have {keys}", manifest.live_keys);
-            return Err(Error::corrupt(path, 28, what));
-        }
-        // They are counted up from.
-        if manifest.next_number.max(manifest.flushed) > LARGEST {
-            return Err(Error::corrupt(path, 20, "a number is out of range"));
-        }
         Ok(manifest)
     }
 
@@ -118,7 +109,27 @@ impl Manifest {
             let what = format!("it is the manifest of lane {}", manifest.lane);
             return Err(Error::corrupt(&path, 16, what));
         }
+        manifest.check_counts(&path)?;
         Ok(manifest)
+    }
+
+    /// Refuses what cannot be, for arithmetic to be safe from it.
+    fn check_counts(&self, path: &Path) -> Result<()> {
+        let newest = self.segments.iter().map(|segment| segment.number).max();
+        if newest.is_some_and(|newest| newest >= self.next_number) || self.next_number > MAX_COUNT {
+            let what = format!("the next segment cannot have number {}", self.next_number);
+            return Err(Error::corrupt(path, 20, what));
+        }
+        let keys = self.segments.iter().fold(0, |sum: u64, s| sum.saturating_add(s.keys));
+        if self.live_keys > keys {
+            let what = format!("{} live keys in segments of {keys} keys", self.live_keys);
+            return Err(Error::corrupt(path, 28, what));
+        }
+        if self.flushed > MAX_COUNT {
+            let what = format!("{} is no record's number", self.flushed);
+            return Err(Error::corrupt(path, 36, what));
+        }
+        Ok(())
     }
 }
 
@@ -139,5 +150,23 @@ mod tests {
         manifest.store(&Fs::disk(), dir.path()).expect("written");
         assert_eq!(Manifest::load(&Fs::disk(), dir.path(), 7).expect("sound"), manifest);
         assert!(matches!(Manifest::load(&Fs::disk(), dir.path(), 8), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let segments = vec![ManifestSegment { number: 9, level: 0, keys: 5, bytes: 512 }];
+        let sound = Manifest { next_number: 10, live_keys: 5, segments, ..Manifest::default() };
+        for (change, field) in [
+            (Manifest { next_number: 9, ..sound.clone() }, 20),
+            (Manifest { next_number: u64::MAX, ..sound.clone() }, 20),
+            (Manifest { live_keys: 6, ..sound.clone() }, 28),
+            (Manifest { live_keys: u64::MAX, ..sound.clone() }, 28),
+            (Manifest { flushed: u64::MAX, ..sound }, 36),
+        ] {
+            change.store(&Fs::disk(), dir.path()).expect("written");
+            let error = Manifest::load(&Fs::disk(), dir.path(), 0).expect_err("impossible");
+            assert!(matches!(error, Error::Corrupt { offset, .. } if offset == field), "{error}");
+        }
     }
 }

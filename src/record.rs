@@ -1,5 +1,7 @@
 //! What a layer says about one key.
 
+use crate::MAX_ID;
+
 /// Sets up to this many ids are rewritten whole; larger ones get deltas on top.
 pub(crate) const SMALL_SET: usize = 64;
 
@@ -89,6 +91,16 @@ impl RecordRef<'_> {
             RecordRef::Delta { adds, .. } if adds.contains(id) => Some(true),
             RecordRef::Delta { removes, .. } if removes.contains(id) => Some(false),
             RecordRef::Delta { .. } => None,
+        }
+    }
+
+    /// Whether all ids are such as can be.
+    pub(crate) fn is_in_range(&self) -> bool {
+        let sound = |ids: &Ids<'_>| ids.iter().all(|id| id <= MAX_ID);
+        match self {
+            RecordRef::Tombstone => true,
+            RecordRef::Complete(ids) => sound(ids),
+            RecordRef::Delta { adds, removes, .. } => sound(adds) && sound(removes),
         }
     }
 

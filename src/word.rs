@@ -24,7 +24,7 @@ impl Word {
     pub(crate) const MAX_OFFSET: u32 = (1 << 31) - 2;
     const FLAG: u32 = 1 << 31;
 
-    /// Ids are below 2^31; one from a damaged segment must not pass for an offset.
+    /// Ids are below 2^31; none must pass for an offset.
     pub(crate) fn id(id: u32) -> Self {
         Word(id & !Self::FLAG)
     }

@@ -43,6 +43,11 @@ fn key(n: usize) -> Vec<u8> {
     format!("key {n}").into_bytes()
 }
 
+/// Those that workloads use.
+pub(crate) fn keys() -> impl Iterator<Item = Vec<u8>> {
+    (0..KEYS).map(key)
+}
+
 fn term(n: usize) -> Vec<u8> {
     format!("term {n}").into_bytes()
 }
@@ -151,6 +156,44 @@ impl History {
         Ok(())
     }
 
+    /// The history of a workload that got that far.
+    pub(crate) fn until(steps: &[Step], mark: Mark) -> Self {
+        let mut history = Self::new(Contents::new());
+        for step in steps.iter().take(mark.done + 1) {
+            let mut next = history.last().clone();
+            predict(&mut next, step);
+            history.states.push(next);
+            history.steps.push(step.clone());
+        }
+        history.durable = mark.durable;
+        history
+    }
+
+    /// Takes in what a step that failed came to: it may be done, or not.
+    pub(crate) fn settle(&mut self, found: Contents) {
+        *self.states.last_mut().expect("the first is always there") = found;
+    }
+
+    /// Whether a crash at some moment may leave these contents.
+    pub(crate) fn knows(&self, found: &Contents) -> bool {
+        let mut moments = (0..=self.steps.len()).map(|done| Mark { durable: done, done });
+        moments.any(|mark| self.allows(mark, Loss::Nothing, found))
+    }
+
+    /// The contents after so many steps.
+    pub(crate) fn after(&self, steps: usize) -> Contents {
+        self.states[steps].clone()
+    }
+
+    /// Whether every pair was there after some step.
+    pub(crate) fn held(&self, found: &Contents) -> bool {
+        found.iter().all(|(key, items)| {
+            let held =
+                |item| self.states.iter().any(|s| s.get(key).is_some_and(|i| i.contains(item)));
+            items.iter().all(held)
+        })
+    }
+
     /// Whether a crash at that mark may leave these contents: those after some step, none lost that
     /// was promised, no step half done.
     pub(crate) fn allows(&self, mark: Mark, loss: Loss, found: &Contents) -> bool {
@@ -246,14 +289,20 @@ fn perform(system: &Simulated, index: &mut Index, step: &Step) -> Result<bool> {
 
 /// All that an index holds; keys that it should not hold show in the count.
 pub(crate) fn contents(index: &Index) -> Result<Contents> {
+    let contents = looked_up(index)?;
+    assert_eq!(index.count()?, contents.len() as u64, "keys that nobody put");
+    Ok(contents)
+}
+
+/// What look-ups of all keys give.
+pub(crate) fn looked_up(index: &Index) -> Result<Contents> {
     let mut contents = Contents::new();
-    for key in (0..KEYS).map(key) {
+    for key in keys() {
         let items = targets(index, &key)?;
         if !items.is_empty() {
             contents.insert(key, items);
         }
     }
-    assert_eq!(index.count()?, contents.len() as u64, "keys that nobody put");
     Ok(contents)
 }
 

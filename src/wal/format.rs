@@ -43,10 +43,10 @@ pub(super) const MAGIC: &[u8; 8] = b"LSMI-WAL";
 pub(super) const HEADER: usize = 64;
 const HEADER_CRC: usize = 60;
 pub(super) const RECORD_HEADER: usize = 28;
+/// Records are counted one by one: no number comes near this.
+pub(super) const MAX_SEQUENCE: u64 = 1 << 62;
 const DELETE: u32 = 1 << 31;
 const OP_LEN: usize = 12;
-/// No record has a larger number: they are counted up from.
-const LARGEST: u64 = u64::MAX / 2;
 
 /// How a file of the log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +86,23 @@ impl Header {
         }
         let mut boot = [0; 16];
         boot.copy_from_slice(&header[44..60]);
-        let decoded = Self {
+        let header = Self {
             number: long(&header[12..]),
             epoch: long(&header[20..]),
             first: long(&header[28..]),
             oldest: long(&header[36..]),
             boot,
         };
-        let Self { number, first, oldest, .. } = decoded;
-        if !(1..=LARGEST).contains(&first) || !(1..=number).contains(&oldest) {
-            return Err(Error::corrupt(path, 28, "the header's numbers are out of range"));
+        if !(1..MAX_SEQUENCE).contains(&header.first) {
+            let what = format!("its first record cannot have number {}", header.first);
+            return Err(Error::corrupt(path, 28, what));
         }
-        Ok(decoded)
+        // By an oldest file that comes later all records would pass for such that nobody needs.
+        if !(1..=header.number).contains(&header.oldest) {
+            let what = format!("the oldest file that it needs cannot be {}", header.oldest);
+            return Err(Error::corrupt(path, 36, what));
+        }
+        Ok(header)
     }
 }
 
@@ -216,7 +221,7 @@ pub(super) fn find<'a>(bytes: &'a [u8], seed: &Seed) -> Found<'a> {
         return Found::Damaged("the checksum of a record does not match");
     }
     let sequence = long(&header[8..]);
-    if sequence > LARGEST {
+    if sequence >= MAX_SEQUENCE {
         return Found::Damaged("a record's number is out of range");
     }
     Found::Record(RawRecord { sequence, durable: long(&header[16..]), payload })
@@ -350,5 +355,18 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Header::decode(Path::new("x"), &damaged).is_err(), "bit {bit}");
         }
+    }
+    #[test]
+    fn a_header_with_numbers_that_cannot_be_is_refused() {
+        let sound = Header { number: 3, epoch: 1, first: 99, oldest: 3, boot: [8; 16] };
+        for header in [
+            Header { first: 0, ..sound },
+            Header { first: u64::MAX, ..sound },
+            Header { oldest: 0, ..sound },
+            Header { oldest: 4, ..sound },
+        ] {
+            assert!(Header::decode(Path::new("x"), &header.encode()).is_err(), "{header:?}");
+        }
+        assert!(Header::decode(Path::new("x"), &sound.encode()).is_ok());
     }
 }

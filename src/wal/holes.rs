@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::format::{self, Found, HEADER};
+use super::format::{self, Found, HEADER, MAX_SEQUENCE};
 use super::read::{LogFile, LostBytes, Scan};
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ impl Scan {
                     expected = expected.max(header.first);
                 }
                 None => {
-                    at = format::find_later(&file.bytes, 0, &file.seed, expected..u64::MAX)
+                    at = format::find_later(&file.bytes, 0, &file.seed, expected..MAX_SEQUENCE)
                         .unwrap_or(file.bytes.len());
                     hole(0..at, expected, false, file.fault.clone());
                 }
@@ -69,7 +69,8 @@ impl Scan {
                     Found::Torn => (true, "a record is cut short".to_owned()),
                     Found::Damaged(what) => (false, what.to_owned()),
                 };
-                let next = format::find_later(&file.bytes, at + 1, &file.seed, expected..u64::MAX);
+                let next =
+                    format::find_later(&file.bytes, at + 1, &file.seed, expected..MAX_SEQUENCE);
                 let end = next.unwrap_or(file.bytes.len());
                 hole(at..end, expected, cut_short && next.is_none(), (at, what));
                 file.runs.push(std::mem::replace(&mut run, end..end));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, Found, Header, RawRecord, Seed};
+use super::format::{self, Found, Header, MAX_SEQUENCE, RawRecord, Seed};
 use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -147,7 +147,7 @@ impl Scan {
         // Only its creation cut short leaves the newest file without a header and without a record.
         while self.files.len() > 1
             && let (Some(newest), Some(Err(_))) = (self.files.last(), headers.last())
-            && format::find_later(&newest.bytes, 0, &newest.seed, 1..u64::MAX).is_none()
+            && format::find_later(&newest.bytes, 0, &newest.seed, 1..MAX_SEQUENCE).is_none()
         {
             let bytes = newest.bytes.len() as u64;
             if bytes > 0 {

@@ -53,6 +53,8 @@ pub(super) enum Course {
 pub(super) struct Faults {
     pub(super) operations: u64,
     pub(super) hits: u64,
+    /// The number of the first operation that took a fault since they were cleared.
+    pub(super) first_hit: Option<u64>,
     /// With `at` counted from the first operation of all.
     planned: Vec<Fault>,
     full: bool,
@@ -68,6 +70,11 @@ impl Faults {
         *self = Self { operations: self.operations, hits: self.hits, ..Self::default() };
     }
 
+    fn hit(&mut self, operation: u64) {
+        self.hits += 1;
+        self.first_hit.get_or_insert(operation);
+    }
+
     /// Counts an operation and tells what becomes of it.
     pub(super) fn course(&mut self, act: Act) -> io::Result<Course> {
         let now = self.operations;
@@ -75,7 +82,7 @@ impl Faults {
         let is_append = matches!(act, Act::Append(_));
         let retried = is_append && std::mem::take(&mut self.interrupted);
         if self.full && is_append {
-            self.hits += 1;
+            self.hit(now);
             return Err(os_error(ENOSPC));
         }
         let due = |fault: &Fault| {
@@ -95,7 +102,7 @@ impl Faults {
         if !fault.repeat {
             self.planned.remove(place);
         }
-        self.hits += 1;
+        self.hit(now);
         match (fault.kind, act) {
             (FaultKind::Drop, _) => Ok(Course::Nothing),
             (FaultKind::ShortWrite, Act::Append(len)) => Ok(Course::Part(len / 2)),

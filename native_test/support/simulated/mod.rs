@@ -40,6 +40,7 @@ struct Machine {
     locks: BTreeMap<Inode, Handle>,
     next_handle: Handle,
     faults: Faults,
+    failed_syncs: u64,
     recording: Option<Vec<CrashPoint>>,
 }
 
@@ -66,6 +67,7 @@ impl Simulated {
             locks: BTreeMap::new(),
             next_handle: 0,
             faults: Faults::default(),
+            failed_syncs: 0,
             recording: None,
         };
         Self(Arc::new(Shared { machine: Mutex::new(machine), mark: AtomicU64::new(0) }))
@@ -107,6 +109,16 @@ impl Simulated {
         self.0.machine.lock().faults.hits
     }
 
+    /// The first operation that took a fault since they were cleared.
+    pub(crate) fn first_hit(&self) -> Option<u64> {
+        self.0.machine.lock().faults.first_hit
+    }
+
+    /// How many syncs, of files and of directories, failed, ever.
+    pub(crate) fn failed_syncs(&self) -> u64 {
+        self.0.machine.lock().failed_syncs
+    }
+
     /// How many operations were asked for, ever.
     pub(crate) fn operations(&self) -> u64 {
         self.0.machine.lock().faults.operations
@@ -115,6 +127,13 @@ impl Simulated {
     /// A machine in the state after a crash now, everything in it being durable. This one goes on.
     pub(crate) fn crash(&self, loss: Loss) -> Self {
         Self::of(self.0.machine.lock().state.crashed(loss))
+    }
+
+    /// The same machine started again, all that was written being there.
+    pub(crate) fn restarted(&self) -> Self {
+        let mut state = self.0.machine.lock().state.crashed(Loss::Nothing);
+        state.reboot();
+        Self::of(state)
     }
 
     /// A machine in the state after the process died now; what is not synced is not synced still.
@@ -173,6 +192,11 @@ impl Simulated {
         })
     }
 
+    fn note_sync(&self, synced: io::Result<()>) -> io::Result<()> {
+        self.0.machine.lock().failed_syncs += u64::from(synced.is_err());
+        synced
+    }
+
     fn opened(
         &self,
         name: &str,
@@ -203,7 +227,8 @@ impl FileSystem for Simulated {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change("sync directory", path, |state| state.sync_dir(path))?;
+        let synced = self.change("sync directory", path, |state| state.sync_dir(path));
+        self.note_sync(synced)?;
         let mut machine = self.0.machine.lock();
         let open = machine.open.values().copied().collect();
         machine.state.forget_nameless(&open);
@@ -265,10 +290,11 @@ impl File for OpenFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.system.change("sync", &self.path, |state| {
+        let synced = self.system.change("sync", &self.path, |state| {
             state.sync(self.inode);
             Ok(())
-        })
+        });
+        self.system.note_sync(synced)
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
