@@ -286,7 +286,7 @@ impl Wal {
             // On stable storage before anything says that it is the oldest.
             self.sync_as_leader()?;
             let mut tail = self.tail.lock();
-            if kept == tail.newest() + 1 && needed < tail.next {
+            if tail.kept(needed) != Some(kept) {
                 // Appended to meanwhile.
                 continue;
             }
