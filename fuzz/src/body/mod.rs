@@ -122,19 +122,25 @@ pub fn run(target: Target, input: &[u8]) -> bool {
         Target::Wal => wal(&system, flags, bytes),
         Target::Frames => {
             let files = [CURRENT, META, MANIFESTS[0], MANIFESTS[1]];
-            put(&system, files[flags.file() % files.len()], flags, bytes, repair::frame);
+            put(&system, files[flags.file() % files.len()], flags, bytes, |bytes| {
+                repair::frame(bytes);
+            });
         }
         Target::Segment => segment(&system, flags, bytes),
         Target::Terms => {
-            put(&system, TERMS, flags, bytes, repair::terms);
+            put(&system, TERMS, flags, bytes, |bytes| repair::terms(bytes));
             if flags.repair() {
-                MANIFESTS.iter().for_each(|path| edit(&system, path, repair::forget_terms));
+                MANIFESTS
+                    .iter()
+                    .for_each(|path| edit(&system, path, |bytes| repair::forget_terms(bytes)));
             }
         }
         Target::Directory => directory(&system, flags, bytes),
     }
     if flags.unflushed() {
-        MANIFESTS.iter().for_each(|path| edit(&system, path, repair::forget_flushed));
+        MANIFESTS
+            .iter()
+            .for_each(|path| edit(&system, path, |bytes| repair::forget_flushed(bytes)));
     }
     if flags.restarted() {
         system = system.crash(Loss::Unsynced);

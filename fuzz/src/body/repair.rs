@@ -43,7 +43,7 @@ fn seal(bytes: &mut [u8], at: usize) {
 }
 
 /// CURRENT, META or MANIFEST.
-pub(super) fn frame(bytes: &mut Vec<u8>) {
+pub(super) fn frame(bytes: &mut [u8]) {
     if let Some(payload) = bytes.len().checked_sub(20) {
         set(bytes, 12, &(payload as u32).to_le_bytes());
         seal(bytes, 16 + payload);
@@ -70,7 +70,7 @@ pub(super) fn segment(bytes: &mut Vec<u8>) {
     seal(bytes, 124);
 }
 
-pub(super) fn terms(bytes: &mut Vec<u8>) {
+pub(super) fn terms(bytes: &mut [u8]) {
     seal(bytes, 28);
     let mut at = 32;
     while at + 12 <= bytes.len() {
@@ -86,7 +86,7 @@ pub(super) fn terms(bytes: &mut Vec<u8>) {
 }
 
 /// A file of the write-ahead log.
-pub(super) fn log(bytes: &mut Vec<u8>, number: u64) {
+pub(super) fn log(bytes: &mut [u8], number: u64) {
     set(bytes, 12, &number.to_le_bytes());
     set(bytes, 20, &1_u64.to_le_bytes());
     seal(bytes, 60);
@@ -142,7 +142,7 @@ pub(super) fn any(path: &Path, bytes: &mut Vec<u8>) {
 }
 
 /// The manifest lists the segment as it is.
-pub(super) fn agree(manifest: &mut Vec<u8>, place: usize, segment: &[u8]) {
+pub(super) fn agree(manifest: &mut [u8], place: usize, segment: &[u8]) {
     let entry = 64 + 28 * place;
     set(manifest, entry + 12, &long(segment, 24).to_le_bytes());
     set(manifest, entry + 20, &(segment.len() as u64).to_le_bytes());
@@ -150,14 +150,14 @@ pub(super) fn agree(manifest: &mut Vec<u8>, place: usize, segment: &[u8]) {
 }
 
 /// The lane relies on terms, but on none in particular.
-pub(super) fn forget_terms(manifest: &mut Vec<u8>) {
+pub(super) fn forget_terms(manifest: &mut [u8]) {
     set(manifest, 44, &1_u64.to_le_bytes());
     set(manifest, 52, &1_u64.to_le_bytes());
     frame(manifest);
 }
 
 /// The lane relies on no record of the log.
-pub(super) fn forget_flushed(manifest: &mut Vec<u8>) {
+pub(super) fn forget_flushed(manifest: &mut [u8]) {
     set(manifest, 36, &[0; 8]);
     frame(manifest);
 }
