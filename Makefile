@@ -58,9 +58,10 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and a small demo
 	cd elixir && MIX_ENV=test mix compile --force --warnings-as-errors
 	$(MAKE) demo SHAPES=50000
 
-bench: bootstrap ## micro-benchmarks, then LsmIndex beside ETS and Map
+bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durability costs
 	cargo bench --no-default-features
 	cd elixir && MIX_ENV=prod mix run bench/route_index.exs
+	cd elixir && MIX_ENV=prod mix run bench/durability.exs
 
 format: ## rewrite the sources the way CI wants them
 	cargo fmt

@@ -380,7 +380,7 @@ defmodule LsmIndex.DurabilityTest do
             assert %Error{reason: :unsupported_version, detail: %{path: ^file}} = error
           else
             assert %Error{reason: :corrupt} = error
-            assert error.detail == %{path: file, offset: offset}
+            assert %{path: ^file, offset: ^offset} = error.detail
             assert error.message =~ "#{file} is damaged at byte #{offset}"
           end
         end
@@ -437,7 +437,7 @@ defmodule LsmIndex.DurabilityTest do
       assert %{dropped: [^lost], torn: nil, batches: 9} = LsmIndex.stats(index).recovery
       assert LsmIndex.get(index, "a") == Enum.to_list(1..10) -- [4]
 
-      quarantined = Path.join([damaged, "quarantine", Path.basename(file)])
+      quarantined = Path.join([damaged, "quarantine", "wal--" <> Path.basename(file)])
       assert File.read!(quarantined) == bytes
       refute File.exists?(file)
 
@@ -456,7 +456,7 @@ defmodule LsmIndex.DurabilityTest do
 
     test "of another file with the same name loses none", %{damaged: damaged, log: file} do
       capture_log(fn ->
-        kept = Path.join([damaged, "quarantine", Path.basename(file)])
+        kept = Path.join([damaged, "quarantine", "wal--" <> Path.basename(file)])
         File.mkdir_p!(Path.dirname(kept))
         File.write!(kept, "of an earlier salvage")
         bytes = File.read!(file)
