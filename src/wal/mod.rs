@@ -290,32 +290,11 @@ impl Wal {
     /// Removes the files that hold no record from `needed` on. A new file has to say so first, or
     /// a file that is missing could not be told from one that was not needed.
     pub(crate) fn trim(&self, needed: u64) -> Result<()> {
-        let Some(turn) = self.syncing.take_unless(|| false) else { return Ok(()) };
+        let turn = self.syncing.take();
         self.check_sound()?;
-        let oldest = loop {
-            let Some(kept) = self.tail.lock().kept(needed) else { return Ok(()) };
-            // On stable storage before anything says that it is the oldest.
-            self.sync_in_turn(&turn)?;
-            let mut tail = self.tail.lock();
-            if tail.kept(needed) != Some(kept) {
-                // Appended to meanwhile, perhaps on into the next file.
-                continue;
-            }
-            self.begin_file(&mut tail, Some(kept))?;
-            break kept;
-        };
+        let Some(oldest) = self.begin_trimmed(needed, &turn)? else { return Ok(()) };
         self.sync_in_turn(&turn)?;
-        let overtaken = {
-            let mut tail = self.tail.lock();
-            tail.oldest = oldest;
-            // The newest header counts, and one begun during the sync names files that are to go.
-            let overtaken = tail.current.as_ref().is_some_and(|current| current.oldest != oldest);
-            if overtaken {
-                self.begin_file(&mut tail, None)?;
-            }
-            overtaken
-        };
-        if overtaken {
+        if self.settle_oldest(oldest)? {
             self.sync_in_turn(&turn)?;
         }
         let gone: Vec<Sealed> = {
@@ -327,6 +306,33 @@ impl Wal {
             self.bytes.fetch_sub(file.len, Ordering::Relaxed);
         }
         gone.iter().try_for_each(|file| self.fs.remove(&file_path(&self.dir, file.number)))
+    }
+
+    /// Begins the file that says from which one on files are needed; that one, or none if all are.
+    fn begin_trimmed(&self, needed: u64, turn: &Turn<'_>) -> Result<Option<u64>> {
+        loop {
+            let Some(kept) = self.tail.lock().kept(needed) else { return Ok(None) };
+            // On stable storage before anything says that it is the oldest.
+            self.sync_in_turn(turn)?;
+            let mut tail = self.tail.lock();
+            // Appended to meanwhile, perhaps on into the next file, it may be another one.
+            if tail.kept(needed) == Some(kept) {
+                self.begin_file(&mut tail, Some(kept))?;
+                return Ok(Some(kept));
+            }
+        }
+    }
+
+    /// From now on files say that this is the oldest. True if one was begun meanwhile that says
+    /// otherwise: the newest header counts, so another one is begun, and has to be synced.
+    fn settle_oldest(&self, oldest: u64) -> Result<bool> {
+        let mut tail = self.tail.lock();
+        tail.oldest = oldest;
+        let overtaken = tail.current.as_ref().is_some_and(|current| current.oldest != oldest);
+        if overtaken {
+            self.begin_file(&mut tail, None)?;
+        }
+        Ok(overtaken)
     }
 }
 
