@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_index::fs::FileSystem as _;
-use lsm_index::{Config, Durability, Error, Index, Op, Result, verify_on};
+use lsm_index::{Config, Durability, Error, Index, Op, Result, repair_on, verify_on};
 use support::config;
 use support::simulated::{Loss, Simulated};
 use support::small::key;
@@ -199,4 +199,57 @@ fn salvage_of_a_sound_log_changes_nothing() {
     assert_eq!((&index.recovery().torn, &index.recovery().dropped), (&None, &vec![]));
     assert_eq!(present(&index), [0, 1, 2, 3, 4]);
     assert!(!system.files().keys().any(|path| path.starts_with("/db/quarantine")));
+}
+
+/// A damaged log of an index that was closed well: nothing is lost, and it goes on in a new file.
+#[test]
+fn a_salvaged_index_opens_as_any_other() {
+    type Damage = fn(&Simulated, &Path);
+    let damages: [(&str, Damage); 5] = [
+        ("magic", |system, path| {
+            let mut bytes = system.files()[path].clone();
+            bytes[0] ^= 1;
+            system.set_file(path, &bytes);
+        }),
+        ("cut", |system, path| system.set_file(path, &[7; 9])),
+        ("empty", |system, path| system.set_file(path, b"")),
+        ("gone", |system, path| system.remove(path).expect("removed")),
+        ("another's name", |system, path| {
+            system.rename(path, Path::new("/db/wal/00000000000000000099.wal")).expect("renamed");
+        }),
+    ];
+    for closed in [true, false] {
+        for (kind, damage) in damages {
+            for repaired in [true, false] {
+                let place = format!("{kind}, closed: {closed}, repaired: {repaired}");
+                let system = Simulated::new();
+                let index = open(&system).expect("create");
+                for n in 0..5 {
+                    index.put(&key(n), n).expect("put");
+                }
+                index.flush().expect("flush");
+                if closed {
+                    index.close().expect("close");
+                }
+                drop(index);
+                for path in system.files().into_keys().filter(|path| path.starts_with("/db/wal")) {
+                    damage(&system, &path);
+                }
+                assert!(matches!(open(&system), Err(Error::Corrupt { .. })), "{place}");
+                if repaired {
+                    let repair = repair_on(Arc::new(system.clone()), Path::new("/db"), true);
+                    assert!(!repair.expect("repaired").is_empty(), "{place}");
+                } else {
+                    let index = open_with(&system, true).expect("salvage");
+                    index.change(&key(5), 5, Op::Put, Durability::Sync).expect("put");
+                }
+                for loss in [Loss::Nothing, Loss::Unsynced] {
+                    let index =
+                        open(&system.crash(loss)).unwrap_or_else(|e| panic!("{place}: {e}"));
+                    let last = if repaired { 4 } else { 5 };
+                    assert_eq!(present(&index), (0..=last).collect::<Vec<_>>(), "{place}");
+                }
+            }
+        }
+    }
 }

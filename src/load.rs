@@ -73,14 +73,15 @@ impl Loader {
         Some(LanePairs { lane, pairs })
     }
 
-    /// Takes the fullest lane and writes it; false if there was none.
+    /// Takes the fullest lane and writes it; false if there was none. Then all that was loaded is on
+    /// stable storage.
     ///
     /// # Errors
     /// As [`LanePairs::write`].
     pub fn step(&mut self, index: &Index) -> Result<bool> {
         match self.take_fullest() {
             Some(pairs) => pairs.write(index).map(|()| true),
-            None => index.check_writable().map(|()| false),
+            None => index.finish_load().map(|()| false),
         }
     }
 }
@@ -103,6 +104,12 @@ impl LanePairs {
 }
 
 impl Index {
+    /// Pairs of keys that were there already went through the log, or past it.
+    pub(crate) fn finish_load(&self) -> Result<()> {
+        self.check_writable()?;
+        self.sync()
+    }
+
     fn load_lane(&self, number: usize, mut pairs: Vec<(Fingerprint, u32)>) -> Result<()> {
         self.check_writable()?;
         pairs.sort_unstable();
@@ -124,6 +131,6 @@ impl Index {
                 self.change_key(lane, &gate, ids[0].0, &wanted, wal, None)?;
             }
         }
-        self.settle(self.durability)
+        Ok(())
     }
 }

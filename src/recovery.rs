@@ -94,6 +94,6 @@ impl Index {
             quarantine::keep_copy(&self.fs, root, path, bytes)?;
         }
         self.flush()?;
-        wal.trim(wal.next())
+        wal.restart()
     }
 }

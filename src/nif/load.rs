@@ -70,7 +70,7 @@ fn load_step<'a>(env: Env<'a>, loader: &'a LoaderResource) -> Term<'a> {
         match lane {
             Some(lane) => lane.write(index).map(|()| more().encode(env)),
             None => {
-                index.check_writable()?;
+                index.finish_load()?;
                 Ok((done(), loader.loader.lock().total()).encode(env))
             }
         }

@@ -290,9 +290,20 @@ impl Wal {
     /// Removes the files that hold no record from `needed` on. A new file has to say so first, or
     /// a file that is missing could not be told from one that was not needed.
     pub(crate) fn trim(&self, needed: u64) -> Result<()> {
+        self.keep(|tail| tail.kept(needed))
+    }
+
+    /// Goes on in a new file; none of those before it is needed.
+    pub(crate) fn restart(&self) -> Result<()> {
+        self.fs.create_dir_all(&self.dir)?;
+        self.keep(|tail| Some(tail.newest() + 1))
+    }
+
+    /// Removes the files before the one that `kept` tells, if it tells one.
+    fn keep(&self, kept: impl Fn(&Tail) -> Option<u64>) -> Result<()> {
         let turn = self.syncing.take();
         self.check_sound()?;
-        let Some(oldest) = self.begin_trimmed(needed, &turn)? else { return Ok(()) };
+        let Some(oldest) = self.begin_trimmed(kept, &turn)? else { return Ok(()) };
         self.sync_in_turn(&turn)?;
         if self.settle_oldest(oldest)? {
             self.sync_in_turn(&turn)?;
@@ -309,16 +320,20 @@ impl Wal {
     }
 
     /// Begins the file that says from which one on files are needed; that one, or none if all are.
-    fn begin_trimmed(&self, needed: u64, turn: &Turn<'_>) -> Result<Option<u64>> {
+    fn begin_trimmed(
+        &self,
+        kept: impl Fn(&Tail) -> Option<u64>,
+        turn: &Turn<'_>,
+    ) -> Result<Option<u64>> {
         loop {
-            let Some(kept) = self.tail.lock().kept(needed) else { return Ok(None) };
+            let Some(oldest) = kept(&self.tail.lock()) else { return Ok(None) };
             // On stable storage before anything says that it is the oldest.
             self.sync_in_turn(turn)?;
             let mut tail = self.tail.lock();
             // Appended to meanwhile, perhaps on into the next file, it may be another one.
-            if tail.kept(needed) == Some(kept) {
-                self.begin_file(&mut tail, Some(kept))?;
-                return Ok(Some(kept));
+            if kept(&tail) == Some(oldest) {
+                self.begin_file(&mut tail, Some(oldest))?;
+                return Ok(Some(oldest));
             }
         }
     }

@@ -91,7 +91,9 @@ impl Scan {
         salvage: bool,
     ) -> Result<Self> {
         let dir = root.join(DIRECTORY);
-        let mut numbers: Vec<u64> = fs.list(&dir)?.iter().filter_map(|p| number_of(p)).collect();
+        // Without its directory the log has no files either.
+        let files = if fs.exists(&dir)? { fs.list(&dir)? } else { Vec::new() };
+        let mut numbers: Vec<u64> = files.iter().filter_map(|p| number_of(p)).collect();
         numbers.sort_unstable();
         let mut scan = Self {
             dir,
@@ -162,6 +164,10 @@ impl Scan {
             return match headers.pop() {
                 Some(Err(_)) if salvage => Ok(()),
                 Some(Err(e)) => Err(e),
+                _ if salvage => {
+                    self.dropped.push(LostBytes { path: self.dir.clone(), offset: 0, bytes: 0 });
+                    Ok(())
+                }
                 _ => Err(Error::corrupt(&self.dir, 0, "the log has no files")),
             };
         };
@@ -205,7 +211,9 @@ impl Scan {
             open.sync()?;
         }
         self.discarded.iter().rev().try_for_each(|path| fs.remove(path))?;
-        fs.sync_dir(&self.dir)?;
+        if !self.files.is_empty() {
+            fs.sync_dir(&self.dir)?;
+        }
         self.obsolete.iter().try_for_each(|path| fs.remove(path))
     }
 
