@@ -68,7 +68,7 @@ fn a_second_crash_leaves_what_was_promised() {
         let mut index = begin(&system);
         first.run(&system, &mut index, &script(seed, 120)).expect("nothing fails");
         drop(index);
-        for killed in system.take_recording().iter().step_by(7) {
+        for (place, killed) in (0..).zip(system.take_recording()).step_by(7) {
             let system = killed.killed();
             system.set_mark(u64::MAX);
             let mut index = begin(&system);
@@ -78,7 +78,9 @@ fn a_second_crash_leaves_what_was_promised() {
             // Opening put all of it on stable storage.
             system.set_mark(0);
             let mut second = History::new(found);
-            second.run(&system, &mut index, &script(seed + points, 12)).expect("nothing fails");
+            second
+                .run(&system, &mut index, &script(1000 * seed + place, 12))
+                .expect("nothing fails");
             drop(index);
             for point in system.take_recording() {
                 points += 1;

@@ -253,3 +253,12 @@ fn a_salvaged_index_opens_as_any_other() {
         }
     }
 }
+
+/// No crash of the process leaves it like that.
+#[test]
+fn a_file_of_zeros_is_damage() {
+    let system = written(5, 5);
+    let len = system.files()[&log()].len();
+    system.set_file(log(), &vec![0; len]);
+    damaged_at(&system, &log(), 0, "magic");
+}

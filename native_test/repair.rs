@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_index::{Error, Index, Lost, Remedy, Result, repair_on, verify_on};
-use support::simulated::Simulated;
+use support::simulated::{EMFILE, Fault, FaultKind, Simulated};
 use support::{Item, Model, Random, config, resolved};
 
 const ROOT: &str = "/db";
@@ -268,5 +268,83 @@ fn any_flipped_bit_can_be_repaired() {
                 Err(e) => assert!(path.ends_with("META"), "{place}: {e}"),
             }
         }
+    }
+}
+
+/// A place of the dictionary goes from one term to another. If the record of the later one is lost, the
+/// former must not come back: keys would lead to what was never theirs.
+#[test]
+fn a_former_term_does_not_come_back() {
+    let system = Simulated::new();
+    let index = open(&system).expect("create");
+    let term = |kind: &str, n: u32| Item::Term(format!("{kind} {n}").into_bytes());
+    let mut model = Model::default();
+    for n in 0..200 {
+        model.put(&index, &key(n), term("old", n));
+    }
+    index.flush().expect("flush");
+    for n in 0..200 {
+        model.delete(&index, &key(n), &term("old", n));
+    }
+    index.flush().expect("flush");
+    for n in 0..100 {
+        model.put(&index, &key(n), term("new", n));
+    }
+    index.close().expect("close");
+    damage(&system, Path::new("/db/epoch-00000001/TERMS"), |bytes| {
+        let end = bytes.len();
+        bytes[end - 300..].iter_mut().for_each(|byte| *byte ^= 0x55);
+    });
+    let remedies = repaired(&system).expect("repaired");
+    assert!(matches!(remedies[..], [Remedy { lost: Lost::Terms { .. }, .. }]), "{remedies:?}");
+    let index = open(&system).expect("open");
+    for n in 0..100 {
+        let found = resolved(&index, &key(n));
+        assert!(found.is_subset(&[term("new", n)].into()), "key {n}: {found:?}");
+    }
+}
+
+/// What cannot be read now may be read later.
+#[test]
+fn a_passing_fault_is_no_damage() {
+    let mut hit = 0;
+    for at in 0.. {
+        let (system, model) = small();
+        for at in [at, at + 1] {
+            system.inject(Fault { at, kind: FaultKind::Error(EMFILE), repeat: false });
+        }
+        let outcome = repair_on(Arc::new(system.clone()), Path::new(ROOT), true);
+        if system.faults_hit() == 0 {
+            break;
+        }
+        hit += 1;
+        system.clear_faults();
+        assert!(outcome.as_ref().map_or(true, |remedies| remedies.is_empty()), "{outcome:?}");
+        model.check(&open(&system).expect("open"));
+    }
+    assert!(hit > 5, "{hit}");
+}
+
+#[test]
+fn a_name_with_the_largest_number_is_not_ours() {
+    let (system, _) = small();
+    damage(&system, &segment(2), Vec::clear);
+    let theirs = Path::new(LANE).join("18446744073709551615.seg");
+    system.set_file(&theirs, b"theirs");
+    damage(&system, &Path::new(LANE).join("MANIFEST"), Vec::clear);
+    repaired(&system).expect("repaired");
+    open(&system).expect("open");
+    assert_eq!(system.files()[&theirs], b"theirs");
+}
+
+#[test]
+fn nothing_is_made_where_there_is_no_index() {
+    use lsm_index::fs::FileSystem as _;
+    let system = Simulated::new();
+    system.create_dir(Path::new(ROOT)).expect("directory");
+    for apply in [false, true] {
+        let refused = repair_on(Arc::new(system.clone()), Path::new(ROOT), apply);
+        assert!(matches!(refused, Err(Error::Io { .. })));
+        assert!(system.files().is_empty());
     }
 }

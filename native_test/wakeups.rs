@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use lsm_index::{Attempt, Durability, Index, KeyHasher, Op, SlotTable, Target};
+use lsm_index::{Attempt, Durability, Index, KeyHasher, Loader, Op, SlotTable, Target};
 use support::threads::{batch_key, key};
 use support::{HASH_KEY, config, not_stuck};
 
@@ -124,4 +124,16 @@ fn no_wake_up_is_lost() {
         });
         assert_eq!(index.stats().expect("stats").flushes, u64::from(LANES * ROUNDS));
     });
+}
+
+/// A load of known keys alone makes no segment of the overlay that it froze for that.
+#[test]
+fn an_overlay_frozen_for_a_load_is_flushed_in_the_background() {
+    let index = Index::in_memory(&config(1, 1000)).expect("index");
+    index.put(&key(0), 1).expect("put");
+    let mut loader = Loader::new(&index);
+    loader.add(&index, &key(0), 1).expect("add");
+    while loader.step(&index).expect("load") {}
+    assert_eq!(index.stats().expect("stats").lanes_to_flush, 1);
+    assert!(index.claim_wakeup());
 }

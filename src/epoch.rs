@@ -160,13 +160,13 @@ pub(crate) fn is_segment(path: &Path) -> bool {
     number_of(path).is_some()
 }
 
-/// The number in a segment's name.
+/// The number in a segment's name; none of ours comes near 2^62.
 pub(crate) fn number_of(path: &Path) -> Option<u64> {
     let digits = path.file_stem()?.to_str()?;
     let named = path.extension().is_some_and(|e| e == SEGMENT)
         && digits.len() == 20
         && digits.bytes().all(|b| b.is_ascii_digit());
-    if named { digits.parse().ok() } else { None }
+    if named { digits.parse().ok().filter(|&number| number < 1 << 62) } else { None }
 }
 
 /// The epochs that are there, whatever CURRENT says; an error for one whose META is not readable.

@@ -194,6 +194,13 @@ impl Index {
         self.fs.poison(reason);
     }
 
+    /// Whether writes are refused until the index is opened again.
+    #[inline]
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.fs.poisoned().is_some()
+    }
+
     /// What opening the index found in the write-ahead log.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {

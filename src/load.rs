@@ -117,6 +117,8 @@ impl Index {
         let lane = self.lane_or_new(number);
         let mut known = Vec::new();
         lane.load_new_keys(&pairs, &mut known, &self.upkeep())?;
+        // The overlay may have been frozen for a segment that was not made.
+        self.note(lane.state.read().frozen.is_some());
         // Keys that the index has already take the ordinary way.
         let mut wanted = Vec::new();
         for of_key in known.chunk_by(|a, b| a.0 == b.0) {

@@ -86,7 +86,10 @@ impl Index {
         self.lanes().for_each(|lane| drop(lane.gate()));
         // Each lane is asked once: one that is flushed meanwhile no longer speaks for the others.
         let needed = self.lanes().map(|lane| (lane.oldest_record().unwrap_or(next), lane));
-        match needed.min_by_key(|(oldest, _)| *oldest) {
+        let needed = needed.min_by_key(|(oldest, _)| *oldest);
+        // A lane that was cleared by a close needs nothing, whatever the log has of it.
+        self.check_open()?;
+        match needed {
             Some((oldest, lane)) if oldest <= end => lane.flush(&self.upkeep()),
             Some((oldest, _)) => wal.trim(oldest.min(next)),
             None => wal.trim(next),
@@ -197,6 +200,7 @@ impl Index {
             stalls: Counters::read(&counters.stalls),
             leftovers: Counters::read(&counters.leftovers),
             log_bytes: self.wal.as_ref().map_or(0, Wal::bytes),
+            poisoned: self.fs.poisoned().map(str::to_owned),
             recovery: self.recovery().clone(),
             ..Stats::default()
         };

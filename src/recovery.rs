@@ -80,10 +80,10 @@ impl Index {
             let wanted: Vec<(u32, Op)> = of_key.iter().map(|op| (op.id, op.op)).collect();
             plan.add(of_key[0].fingerprint, &wanted)?;
         }
-        if !plan.is_empty() {
-            let froze = plan.publish(&mut lane.state.write(), Some(record), self.limits);
-            self.note(froze);
-        }
+        // Also if it comes to nothing: a later flush has the record behind it, or it would be replayed
+        // again, over what was written since.
+        let froze = plan.publish(&mut lane.state.write(), Some(record), self.limits);
+        self.note(froze);
         Ok(())
     }
 

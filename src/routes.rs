@@ -53,17 +53,32 @@ impl Index {
             Ok(Attempt::Busy) => Routed::Failed(Ok(Attempt::Busy)),
             Err(e) => Routed::Failed(Err(e)),
         };
+        let wait = durability != Durability::Memory;
         let routed = match op {
-            Op::Put => self.dictionary.with_interned(term, change)?,
-            Op::Delete => self.dictionary.with_known(term, change),
+            Op::Put => self.dictionary.with_interned(term, wait, change)?,
+            Op::Delete => self.dictionary.with_known(term, wait, change),
         };
+        let Some(routed) = routed else { return Ok(Attempt::Busy) };
         match routed {
             Routed::Changed => self.settle(durability).map(|()| Attempt::Done(true)),
             Routed::Unchanged => {
                 self.check_writable()?;
+                if op == Op::Delete {
+                    self.flush_for(key, durability)?;
+                }
                 self.settle(durability).map(|()| Attempt::Done(false))
             }
             Routed::Failed(failure) => failure,
+        }
+    }
+
+    /// A term that is unknown has no id that a delete could be logged with. If its last pair went by a
+    /// change that is not in the log, only a flush keeps it away.
+    fn flush_for(&self, key: &[u8], durability: Durability) -> Result<()> {
+        let lane = self.lane(self.slots.lane(self.fingerprint(key)?));
+        match lane.filter(|lane| lane.is_partly_logged()) {
+            Some(lane) if self.wal_for(durability).is_some() => lane.flush(&self.upkeep()),
+            _ => Ok(()),
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Stats {
     pub leftovers: u64,
     /// Bytes of the write-ahead log.
     pub log_bytes: u64,
+    /// Why writes are refused, if they are.
+    pub poisoned: Option<String>,
     /// What opening the index found in the log.
     pub recovery: Recovery,
 }

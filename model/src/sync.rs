@@ -144,6 +144,14 @@ impl<T> RwLock<T> {
         RwLockWriteGuard { lock: self, data: self.exclusive(), writer }
     }
 
+    /// There is no time here.
+    pub(crate) fn try_upgradable_read_for(
+        &self,
+        _time: std::time::Duration,
+    ) -> Option<RwLockUpgradableReadGuard<'_, T>> {
+        Some(self.upgradable_read())
+    }
+
     pub(crate) fn upgradable_read(&self) -> RwLockUpgradableReadGuard<'_, T> {
         let writer = self.claim_writer();
         RwLockUpgradableReadGuard { lock: self, data: self.shared(), writer }

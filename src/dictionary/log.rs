@@ -36,6 +36,8 @@ pub(crate) struct TermLog {
     /// Made by the first append: most indexes have no terms.
     file: Option<OpenFile>,
     extent: Extent,
+    /// The file is the next opener's.
+    closed: bool,
     /// The file is in place, but its directory's entry may not be on stable storage yet.
     entry_unsynced: bool,
 }
@@ -74,12 +76,12 @@ impl TermLog {
         let fs = fs.clone();
         if !fs.exists(&path)? {
             let extent = Extent::default();
-            return Ok(Self { fs, path, file: None, extent, entry_unsynced: false });
+            return Ok(Self { fs, path, file: None, extent, closed: false, entry_unsynced: false });
         }
         let bytes = fs.read(&path)?;
         let extent = Self::parse(&path, &bytes, &mut each)?;
         let file = fs.open(&path)?;
-        Ok(Self { fs, path, file: Some(file), extent, entry_unsynced: false })
+        Ok(Self { fs, path, file: Some(file), extent, closed: false, entry_unsynced: false })
     }
 
     /// Checks every record without changing anything; how much is whole.
@@ -113,18 +115,33 @@ impl TermLog {
         Ok(whole)
     }
 
-    /// Hands every whole record to `each`, wherever it lies: for files that are damaged.
-    pub(crate) fn salvage<T>(bytes: &[u8], mut each: impl FnMut(u32, &[u8]) -> T) {
+    /// Hands every whole record to `each`, wherever it lies, with its term, and in between the places
+    /// whose record is lost, if that can be told: for files that are damaged. What lies beyond
+    /// `relied_on` bytes may be a torn append.
+    pub(crate) fn salvage(
+        bytes: &[u8],
+        relied_on: u64,
+        mut each: impl FnMut(Option<u32>, Option<&[u8]>),
+    ) {
+        let whole = |at: usize| {
+            let record = split_record(bytes.get(at..)?);
+            record.filter(|(record, _)| word(&record[4..]) < TERM_ID_FLAG)
+        };
         let mut at = HEADER.min(bytes.len());
         while at < bytes.len() {
-            match split_record(&bytes[at..]).filter(|(record, _)| word(&record[4..]) < TERM_ID_FLAG)
-            {
-                Some((record, after)) => {
-                    each(word(&record[4..]), &record[RECORD_HEADER..]);
-                    at = bytes.len() - after.len();
-                }
-                None => at += 1,
+            if let Some((record, after)) = whole(at) {
+                each(Some(word(&record[4..])), Some(&record[RECORD_HEADER..]));
+                at = bytes.len() - after.len();
+                continue;
             }
+            let next = (at + 1..bytes.len()).find(|&next| whole(next).is_some());
+            let next = next.unwrap_or(bytes.len());
+            if (at as u64) < relied_on {
+                let fits = next - at == RECORD_HEADER + word(&bytes[at..]) as usize + CRC;
+                let place = fits.then(|| word(&bytes[at + 4..]));
+                each(place.filter(|&place| place < TERM_ID_FLAG), None);
+            }
+            at = next;
         }
     }
 
@@ -174,6 +191,7 @@ impl TermLog {
 
     /// Appends encoded records and syncs them.
     pub(crate) fn append(&mut self, records: &[u8]) -> Result<()> {
+        self.check_open()?;
         self.sync_entry()?;
         if records.is_empty() {
             return Ok(());
@@ -193,7 +211,17 @@ impl TermLog {
 
     /// Replaces the file by one of these encoded records alone.
     pub(crate) fn rewrite(&mut self, records: &[u8]) -> Result<()> {
+        self.check_open()?;
         self.replace_with(self.extent.generation + 1, records)
+    }
+
+    /// Nothing is written any more.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed { Err(Error::Closed) } else { Ok(()) }
     }
 
     fn replace_with(&mut self, generation: u64, records: &[u8]) -> Result<()> {

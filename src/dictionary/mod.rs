@@ -17,6 +17,7 @@ mod terms;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ use terms::Terms;
 
 /// Ids with this bit are the dictionary's, the ones below are the caller's own.
 pub const TERM_ID_FLAG: u32 = 1 << 30;
+
+/// How long a call that must not wait waits for another change of the shard.
+const MOMENT: Duration = Duration::from_micros(50);
 
 /// An id without its flag: the place in a shard above, the shard below.
 const SHARD_BITS: u32 = 4;
@@ -75,6 +79,12 @@ fn shard_of(id: u32) -> usize {
 
 fn place_of(id: u32) -> u32 {
     (id & !TERM_ID_FLAG) >> SHARD_BITS
+}
+
+/// The right to change a shard, which leaves it to readers until then; none if it is not to be had
+/// before long. Who holds it may be at the log.
+fn claim(shard: &RwLock<Terms>, wait: bool) -> Option<RwLockUpgradableReadGuard<'_, Terms>> {
+    if wait { Some(shard.upgradable_read()) } else { shard.try_upgradable_read_for(MOMENT) }
 }
 
 impl Dictionary {
@@ -170,15 +180,17 @@ impl Dictionary {
     }
 
     /// Runs `put` with the term's id, interning the term if it is new, and counts a reference if
-    /// it changed anything. No other change of the term comes between.
+    /// it changed anything. No other change of the term comes between. None if another change has
+    /// the shard, and it must not `wait`.
     pub(crate) fn with_interned<T>(
         &self,
         term: &[u8],
+        wait: bool,
         put: impl FnOnce(u32) -> Routed<T>,
-    ) -> Result<Routed<T>> {
+    ) -> Result<Option<Routed<T>>> {
         let Address { shard, hash } = self.address(term);
         // Readers of the shard do not wait for the log.
-        let terms = self.shards()[shard].upgradable_read();
+        let Some(terms) = claim(&self.shards()[shard], wait) else { return Ok(None) };
         let known = terms.find(hash, term);
         let (terms, place) = match known {
             Some(place) => (terms, place),
@@ -197,32 +209,33 @@ impl Dictionary {
             let mut terms = RwLockUpgradableReadGuard::upgrade(terms);
             if !changed {
                 terms.discard(hash, place);
-                return Ok(outcome);
+                return Ok(Some(outcome));
             }
             terms.add_reference(place);
             if known.is_none() && self.log.is_some() {
                 TermLog::encode(&mut terms.unwritten, id_of(shard, place), term);
             }
         }
-        Ok(outcome)
+        Ok(Some(outcome))
     }
 
     /// Runs `delete` with the term's id and drops a reference if it changed anything; unchanged
-    /// if the term is unknown.
+    /// if the term is unknown; none as above.
     pub(crate) fn with_known<T>(
         &self,
         term: &[u8],
+        wait: bool,
         mut delete: impl FnMut(u32) -> Routed<T>,
-    ) -> Routed<T> {
+    ) -> Option<Routed<T>> {
         let Address { shard, hash } = self.address(term);
-        let Some(shards) = self.shards.get() else { return Routed::Unchanged };
+        let Some(shards) = self.shards.get() else { return Some(Routed::Unchanged) };
         // Readers of the shard do not wait for the log.
-        let mut shared = shards[shard].upgradable_read();
+        let mut shared = claim(&shards[shard], wait)?;
         let mut outcome = Routed::Unchanged;
         for place in shared.find_all(hash, term) {
             match delete(id_of(shard, place)) {
                 Routed::Unchanged => {}
-                Routed::Failed(failure) => return Routed::Failed(failure),
+                Routed::Failed(failure) => return Some(Routed::Failed(failure)),
                 Routed::Changed => {
                     outcome = Routed::Changed;
                     let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
@@ -236,7 +249,7 @@ impl Dictionary {
                 }
             }
         }
-        outcome
+        Some(outcome)
     }
 
     /// Takes in that an id is this term's, as a record of the index's log says.
@@ -378,8 +391,11 @@ impl Dictionary {
         shards.map(|bytes| bytes + size_of::<RwLock<Terms>>()).sum()
     }
 
-    /// Lets go of everything.
+    /// Lets go of everything. Whoever still flushes finds the file closed.
     pub(crate) fn clear(&self) {
+        if let Some(log) = &self.log {
+            log.lock().close();
+        }
         for shard in self.used_shards() {
             let gone = std::mem::take(&mut *shard.write());
             drop(gone);

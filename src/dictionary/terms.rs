@@ -226,8 +226,11 @@ impl Terms {
 
     fn release(&mut self, place: u32) {
         self.garbage += self.bytes(place).map_or(0, |term| LENGTH + term.len());
-        self.entries[place as usize] = Entry { start: FREE, references: 0 };
-        self.free.push(place);
+        // Everything may have been let go of meanwhile.
+        if let Some(entry) = self.entries.get_mut(place as usize) {
+            *entry = Entry { start: FREE, references: 0 };
+            self.free.push(place);
+        }
     }
 
     /// Bytes allocated.

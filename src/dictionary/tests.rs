@@ -10,17 +10,17 @@ fn hasher() -> KeyHasher {
 
 fn intern(dictionary: &Dictionary, term: &[u8]) -> u32 {
     let mut given = 0;
-    let routed = dictionary.with_interned(term, |id| {
+    let routed = dictionary.with_interned(term, true, |id| {
         given = id;
         Routed::<()>::Changed
     });
-    assert!(matches!(routed, Ok(Routed::Changed)));
+    assert!(matches!(routed, Ok(Some(Routed::Changed))));
     given
 }
 
 fn release(dictionary: &Dictionary, term: &[u8]) {
-    let routed = dictionary.with_known(term, |_| Routed::<()>::Changed);
-    assert!(matches!(routed, Routed::Changed));
+    let routed = dictionary.with_known(term, true, |_| Routed::<()>::Changed);
+    assert!(matches!(routed, Some(Routed::Changed)));
 }
 
 fn term(dictionary: &Dictionary, id: u32) -> Option<Vec<u8>> {
@@ -45,8 +45,8 @@ fn a_term_lives_as_long_as_its_references() {
     assert_eq!(intern(&dictionary, b"shape"), id);
     release(&dictionary, b"shape");
     release(&dictionary, b"shape");
-    let gone = dictionary.with_known(b"shape", |_| Routed::<()>::Changed);
-    assert!(matches!(gone, Routed::Unchanged));
+    let gone = dictionary.with_known(b"shape", true, |_| Routed::<()>::Changed);
+    assert!(matches!(gone, Some(Routed::Unchanged)));
     assert_ne!(intern(&dictionary, b"shape"), id);
 }
 
@@ -80,10 +80,10 @@ fn in_memory_an_id_is_used_again_once_nobody_can_mistake_it() {
 #[test]
 fn a_change_that_was_not_made_leaves_no_trace() {
     let dictionary = Dictionary::in_memory(hasher());
-    let _ = dictionary.with_interned(b"busy", |_| Routed::Failed(()));
+    let _ = dictionary.with_interned(b"busy", true, |_| Routed::Failed(()));
     assert!(dictionary.is_empty());
-    let unchanged = dictionary.with_interned(b"same", |_| Routed::<()>::Unchanged);
-    assert!(matches!(unchanged, Ok(Routed::Unchanged)));
+    let unchanged = dictionary.with_interned(b"same", true, |_| Routed::<()>::Unchanged);
+    assert!(matches!(unchanged, Ok(Some(Routed::Unchanged))));
     assert!(dictionary.is_empty());
 }
 

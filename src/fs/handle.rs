@@ -53,6 +53,10 @@ impl Fs {
     /// After a sync that failed it is unknown what is on stable storage, and asking again tells
     /// nothing.
     fn synced(&self, op: &'static str, path: &Path, outcome: io::Result<()>) -> Result<()> {
+        // Nor does one that comes after.
+        if let Some(reason) = self.poisoned() {
+            return Err(Error::Poisoned { reason: reason.to_owned() });
+        }
         outcome.map_err(|e| {
             let error = Error::io(op, path, e);
             self.poison(&error.to_string());

@@ -57,7 +57,9 @@ pub(super) fn parts<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
             ],
         ),
         Error::Io { op, path, source } => {
-            let missing = source.kind() == std::io::ErrorKind::NotFound;
+            // Any other file that is missing is missing from an index.
+            let named = *op == "find" || path.ends_with(crate::epoch::CURRENT);
+            let missing = named && source.kind() == std::io::ErrorKind::NotFound;
             (
                 if missing { reasons::not_found() } else { reasons::io() },
                 vec![

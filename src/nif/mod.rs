@@ -17,6 +17,7 @@ mod upkeep;
 mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use rustler::{Encoder as _, Env, LocalPid, Resource, Term};
@@ -36,6 +37,8 @@ rustler::atoms! {
 pub(crate) struct IndexResource {
     index: Index,
     compactor: RwLock<Option<LocalPid>>,
+    /// The compactor was sent a message because writes are refused.
+    told: AtomicBool,
 }
 
 #[rustler::resource_impl]
@@ -43,13 +46,15 @@ impl Resource for IndexResource {}
 
 impl IndexResource {
     fn new(index: Index) -> Self {
-        Self { index, compactor: RwLock::new(None) }
+        Self { index, compactor: RwLock::new(None), told: AtomicBool::new(false) }
     }
 
-    /// Sends `{:lsm_index_work, reference}` if an overlay was frozen since the last time.
+    /// Sends `{:lsm_index_work, reference}` if an overlay was frozen since the last time, and once
+    /// when writes are refused, for the compactor to report that.
     #[inline]
     fn wake_compactor<'a>(&self, env: Env<'a>, reference: Term<'a>) {
-        if self.index.claim_wakeup()
+        let refused = || self.index.is_poisoned() && !self.told.swap(true, Ordering::Relaxed);
+        if (self.index.claim_wakeup() || refused())
             && let Some(pid) = &*self.compactor.read()
         {
             // A compactor that is gone cannot be woken; its successor asks for work first.

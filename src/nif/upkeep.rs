@@ -98,6 +98,7 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("log_bytes", stats.log_bytes),
             ],
         );
+        let counters = put(counters, "poisoned", stats.poisoned.as_deref());
         Ok(put(counters, "recovery", recovery(env, &stats.recovery)))
     })
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::terms::Terms;
-use super::{Lost, Repairer};
+use super::{Lost, Repairer, damage};
 use crate::chain::Chain;
 use crate::compaction::{BOTTOM, LEVEL_1};
 use crate::dictionary::TERM_ID_FLAG;
 use crate::epoch::{Epoch, is_segment, lane_dir, number_of, segment_path};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layers::{Layer, walk};
 use crate::manifest::{FILE_NAME, Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
@@ -33,9 +33,8 @@ impl Repairer {
         let path = dir.join(FILE_NAME);
         let (mut manifest, mut anew) = match Manifest::load(&self.fs, &dir, lane) {
             Ok(manifest) => (manifest, false),
-            Err(fault @ Error::UnsupportedVersion { .. }) => return Err(fault),
             Err(fault) => {
-                self.note(&path, fault, Lost::Nothing);
+                self.note(&path, damage(fault)?, Lost::Nothing);
                 let manifest = self.manifest_of_segments(&dir, lane, terms)?;
                 self.put_away(&path)?;
                 (manifest, true)
@@ -81,8 +80,7 @@ impl Repairer {
                     remains.segments.push(Arc::new(segment));
                     continue;
                 }
-                Err(fault @ Error::UnsupportedVersion { .. }) => return Err(fault),
-                Err(fault) => fault,
+                Err(fault) => damage(fault)?,
             };
             remains.rewrite = true;
             remains.damaged.push(path.clone());
@@ -118,7 +116,15 @@ impl Repairer {
     /// What the segments themselves tell of the lane.
     fn manifest_of_segments(&mut self, dir: &Path, lane: u32, terms: &Terms) -> Result<Manifest> {
         let mut found = Vec::new();
-        let mut paths = self.fs.list(dir)?;
+        let mut paths = if self.fs.exists(dir)? {
+            self.fs.list(dir)?
+        } else {
+            self.note(dir, "the lane's directory is missing", Lost::UnknownKeys);
+            Vec::new()
+        };
+        if self.apply {
+            self.fs.create_dir_all(dir)?;
+        }
         paths.retain(|path| is_segment(path));
         paths.sort();
         // Newest first.
@@ -131,12 +137,12 @@ impl Repairer {
                     self.put_away(path)?;
                 }
                 Err(fault) => {
-                    self.note(path, fault, Lost::UnknownKeys);
+                    self.note(path, damage(fault)?, Lost::UnknownKeys);
                     self.put_away(path)?;
                 }
             }
         }
-        let next_number = found.first().map_or(1, |segment| segment.number() + 1);
+        let next_number = self.next_number(dir)?;
         let flushed = found.iter().map(|segment| segment.origin().flushed).max().unwrap_or(0);
         // A merge replaces what it was made of: all for the bottom, all above the bottom for level 1.
         // Files of that kind that are still there were about to be removed.

@@ -84,10 +84,15 @@ pub fn repair(root: &Path, apply: bool) -> Result<Vec<Remedy>> {
 /// As [`repair`].
 pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Result<Vec<Remedy>> {
     let fs = Fs::new(Arc::clone(&system));
-    if !fs.exists(root)? {
-        return Err(Error::io("open", root, std::io::ErrorKind::NotFound.into()));
+    if !fs.exists(root)? || !fs.exists(&root.join(CURRENT))? && epoch::all(&fs, root)?.is_empty() {
+        return Err(Error::io("find", root, std::io::ErrorKind::NotFound.into()));
     }
-    let lock = DirectoryLock::acquire(&fs, root)?;
+    let lock = match DirectoryLock::acquire(&fs, root) {
+        Ok(lock) => Some(lock),
+        // A directory that cannot be written to can be looked at.
+        Err(Error::Io { .. }) if !apply => None,
+        Err(e) => return Err(e),
+    };
     let mut repairer = Repairer { fs, root: root.to_path_buf(), apply, remedies: Vec::new() };
     let epoch = repairer.epoch()?;
     let relied_on = repairer.relied_on(&epoch);
@@ -105,6 +110,16 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
         Index::open_on(system, root, &config)?.close()?;
     }
     Ok(remedies)
+}
+
+/// Tells damage, which a missing file is too, from what may pass: a file that could not be read this
+/// time, or that another release reads.
+fn damage(fault: Error) -> Result<Error> {
+    match fault {
+        Error::Corrupt { .. } => Ok(fault),
+        Error::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => Ok(fault),
+        other => Err(other),
+    }
 }
 
 #[derive(Debug)]
@@ -129,8 +144,7 @@ impl Repairer {
         let current = self.root.join(CURRENT);
         let fault = match Epoch::open(&self.fs, &self.root) {
             Ok(epoch) => return Ok(epoch),
-            Err(fault @ Error::UnsupportedVersion { .. }) => return Err(fault),
-            Err(fault) => fault,
+            Err(fault) => damage(fault)?,
         };
         let mut epochs = epoch::all(&self.fs, &self.root)?;
         match (epochs.pop(), epochs.pop()) {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Lost, Repairer};
+use super::{Lost, Repairer, damage};
 use crate::dictionary::{Extent, TermLog};
 use crate::epoch::Epoch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What is left of the dictionary.
 #[derive(Debug)]
@@ -50,11 +50,16 @@ impl Repairer {
             Ok(extent) => {
                 return Ok(Terms { extent, damaged: None, stray: Vec::new(), path });
             }
-            Err(fault @ Error::UnsupportedVersion { .. }) => return Err(fault),
-            Err(fault) => fault,
+            Err(fault) => damage(fault)?,
         };
         let mut left = BTreeMap::new();
-        TermLog::salvage(&bytes, |place, term| left.insert(place, term.to_vec()));
+        // A place can be written again. If a later record of it is lost, the former term must not
+        // come back; and if it cannot be told whose record is lost, it can be any place's.
+        TermLog::salvage(&bytes, relied_on.len, |place, term| match (place, term) {
+            (Some(place), Some(term)) => drop(left.insert(place, term.to_vec())),
+            (Some(place), None) => drop(left.remove(&place)),
+            (None, _) => left.clear(),
+        });
         let mut records = Vec::new();
         for (place, term) in &left {
             TermLog::encode(&mut records, *place, term);

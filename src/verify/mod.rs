@@ -82,8 +82,9 @@ pub struct Verifier {
     /// What the lanes rely on.
     terms: Extent,
     flushed: u64,
-    /// Places of the dictionary that keys lead to, ascending.
+    /// Places of the dictionary that keys lead to, and when repetitions are taken out.
     places: Vec<u32>,
+    places_limit: usize,
     report: Report,
 }
 
@@ -157,6 +158,7 @@ impl Verifier {
             terms: Extent::default(),
             flushed: 0,
             places: Vec::new(),
+            places_limit: 1 << 16,
         };
         verifier.note(&root.join(CURRENT), true);
         let meta = verifier.epoch.dir.join(META);
@@ -166,8 +168,7 @@ impl Verifier {
 
     /// Checks some more, a lane at the most; false if that was all.
     pub fn step(&mut self) -> bool {
-        // Lanes first: the dictionary and the log only grow, so what lanes rely on is in them by
-        // then.
+        // Lanes first: what they rely on is in the dictionary and the log by then.
         if self.next_lane < self.epoch.meta.num_lanes {
             let number = self.next_lane;
             self.next_lane += 1;
@@ -233,8 +234,12 @@ impl Verifier {
                 self.terms = self.terms.max(lane.terms);
                 self.flushed = self.flushed.max(lane.flushed);
                 self.places.extend(lane.places);
-                self.places.sort_unstable();
-                self.places.dedup();
+                // Keys share terms: no more are kept than twice those that there are.
+                if self.places.len() >= self.places_limit {
+                    self.places.sort_unstable();
+                    self.places.dedup();
+                    self.places_limit = 2 * self.places.len().max(1 << 16);
+                }
                 self.report.segments += lane.segments;
                 self.report.entries += lane.entries;
                 self.report.live_keys += lane.live_keys;
@@ -272,11 +277,28 @@ impl Verifier {
         self.report.terms = terms;
         self.report.torn_bytes = torn(len, &extent);
         extent.check(path, self.terms)?;
-        if let Some(place) = self.places.iter().find(|place| known.binary_search(place).is_err()) {
+        let lacks =
+            |places: &[u32]| places.iter().copied().find(|p| known.binary_search(p).is_err());
+        // An open index writes the file anew without terms that no key leads to any more: those of
+        // keys that are gone since.
+        if lacks(&self.places).is_some()
+            && let Some(place) = lacks(&self.places_again()?)
+        {
             let what = format!("a key leads to term {place}, which it lacks");
             return Err(Error::corrupt(path, 0, what));
         }
         Ok(())
+    }
+
+    /// Places of the dictionary that keys lead to by now.
+    fn places_again(&self) -> Result<Vec<u32>> {
+        let mut places = Vec::new();
+        for number in 0..self.epoch.meta.num_lanes {
+            let dir = lane_dir(&self.epoch.dir, number);
+            let check = || lane::check(&self.fs, &dir, number);
+            places.extend(patiently(check, |outcome| outcome.as_ref().is_err_and(is_gone))?.places);
+        }
+        Ok(places)
     }
 
     fn check_log(&mut self) -> Result<()> {

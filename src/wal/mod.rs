@@ -195,6 +195,9 @@ impl Wal {
 
     /// Goes on in a new file, which says that only files from `oldest` on are needed.
     fn begin_file(&self, tail: &mut Tail, oldest: Option<u64>) -> Result<()> {
+        if tail.closed {
+            return Err(Error::Closed);
+        }
         let (number, first) = (tail.newest() + 1, tail.next);
         let oldest = oldest.unwrap_or(tail.oldest);
         let Self { epoch, boot, .. } = *self;
@@ -247,19 +250,21 @@ impl Wal {
 
     /// Appends go on meanwhile.
     fn sync_in_turn(&self, _turn: &Turn<'_>) -> Result<()> {
-        let (files, entries, sequence) = {
+        let (files, entries, sequence, newest) = {
             let mut tail = self.tail.lock();
             let sealed = tail.sealed.iter().filter_map(|file| file.unsynced.clone());
             let current = tail.current.as_ref().map(|current| current.file.clone());
             let files: Vec<OpenFile> = sealed.chain(current).collect();
-            (files, std::mem::take(&mut tail.entries_unsynced), tail.next - 1)
+            let entries = std::mem::take(&mut tail.entries_unsynced);
+            (files, entries, tail.next - 1, tail.newest())
         };
         files.iter().try_for_each(OpenFile::sync)?;
         if entries {
             self.fs.sync_dir(&self.dir)?;
         }
         for file in &mut self.tail.lock().sealed {
-            if file.last <= sequence {
+            // One sealed meanwhile may have more in it, or be begun meanwhile as well.
+            if file.last <= sequence && file.number <= newest {
                 file.unsynced = None;
             }
         }

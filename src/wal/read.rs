@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, Found, Header, MAX_SEQUENCE, RawRecord, Seed};
+use super::format::{self, Found, HEADER, Header, MAX_SEQUENCE, RawRecord, Seed};
 use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -146,9 +146,13 @@ impl Scan {
         boot: [u8; 16],
         salvage: bool,
     ) -> Result<()> {
-        // Only its creation cut short leaves the newest file without a header and without a record.
+        // Only its creation cut short leaves the newest file without a header and without a record; but
+        // for a power failure, it is no longer than a header then.
+        let boots = self.files.iter().rev().find_map(|file| file.header).map(|header| header.boot);
+        let same_boot = boots.is_some_and(|of| [boot, [0; 16]].contains(&of));
         while self.files.len() > 1
             && let (Some(newest), Some(Err(_))) = (self.files.last(), headers.last())
+            && (!same_boot || newest.bytes.len() <= HEADER)
             && format::find_later(&newest.bytes, 0, &newest.seed, 1..MAX_SEQUENCE).is_none()
         {
             let bytes = newest.bytes.len() as u64;

@@ -106,11 +106,17 @@ defmodule LsmIndex.Compactor do
     end
   end
 
-  # A closed index has no work any more, and a poisoned one none that could be done.
-  defp failed(_ref, %Error{reason: reason}, rest) when reason in [:closed, :poisoned], do: rest
+  defp failed(_ref, %Error{reason: :closed}, rest), do: rest
+
+  # There is no work that could be done. That this is so is told here, as who wrote may not tell.
+  defp failed(_ref, %Error{reason: :poisoned} = error, rest) do
+    Logger.error("lsm_index: #{error.message}")
+    Telemetry.execute([:poisoned], %{}, %{error: error})
+    rest
+  end
 
   defp failed(ref, error, rest) do
-    Logger.error("lsm_index: compaction failed and will be tried again: #{error.message}")
+    Logger.error("lsm_index: background work failed and will be tried again: #{error.message}")
     Telemetry.execute([:compactor, :error], %{}, %{error: error})
     Process.send_after(self(), {:lsm_index_work, ref}, @retry_ms)
     rest

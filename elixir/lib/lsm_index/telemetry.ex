@@ -14,6 +14,10 @@ defmodule LsmIndex.Telemetry do
   | `[:lsm_index, :compact, :stop]` | `duration` | `path`, `result` |
   | `[:lsm_index, :stall]` | `duration` | `path`, `operation` |
   | `[:lsm_index, :compactor, :error]` | | `error` |
+  | `[:lsm_index, :poisoned]` | | `error` |
+
+  A recovery is told of if there was something to recover, `:poisoned` once, when writes are refused
+  until the index is opened again.
 
   `path` is `:memory` for an index without one; those are neither announced when they are opened
   nor when they are closed. `result` is `:ok` or `{:error, error}`. A stall is a write that

@@ -192,6 +192,30 @@ defmodule LsmIndex.DurabilityTest do
     end
   end
 
+  # The directory is gone, so that it cannot be synced.
+  test "a failed sync refuses writes, and says so once", %{path: path} do
+    log =
+      capture_log(fn ->
+        {:ok, index} = LsmIndex.open(path)
+        :ok = LsmIndex.put(index, "a", 1)
+        assert LsmIndex.stats(index).poisoned == nil
+        File.rm_rf!(path)
+        assert {:error, %Error{reason: :io}} = LsmIndex.sync(index)
+
+        for _ <- 1..3,
+            do: assert({:error, %Error{reason: :poisoned}} = LsmIndex.put(index, "b", 1))
+
+        assert LsmIndex.stats(index).poisoned =~ path
+        assert LsmIndex.get(index, "a") == [1]
+        # The compactor reports it, when it comes to that.
+        {:links, linked} = Process.info(index.owner, :links)
+        for process <- linked, is_pid(process), process != self(), do: :sys.get_state(process)
+        assert {:error, %Error{reason: :poisoned}} = LsmIndex.close(index)
+      end)
+
+    assert [_once] = Regex.scan(~r/writes are refused until the index is reopened/, log)
+  end
+
   describe "an index whose processes are all killed at once" do
     test "has everything when it is opened again", %{path: path} do
       parent = self()

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::simulated::{Loss, Simulated};
 use crate::support::{ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with};
-use lsm_index::{Durability, Error, Index, Op, verify_on};
+use lsm_index::{Durability, Error, Index, Op, Target, verify_on};
 
 /// Machines as a crash leaves them, each with pairs that have to be there.
 #[derive(Default)]
@@ -220,5 +220,32 @@ fn closing_beside_calls_loses_nothing() {
         assert!(matches!(index.put(b"a", 1), Err(Error::Closed)));
         crashes.keep(system.crash(Loss::Unsynced), &done.lock().expect("lock"));
         crashes.check(2, |_| {});
+    });
+}
+
+/// A flush that is under way when the index closes may not write the dictionary anew, which is being
+/// cleared, nor trip over places that are gone.
+#[test]
+fn a_flush_beside_a_close_leaves_the_dictionary_whole() {
+    explore(|| {
+        let system = Simulated::new();
+        let index = on_disk(&system, &config(1, 100));
+        let route = |n: u32, op| {
+            let change =
+                index.route_with(&key(n), Target::Term(&[n as u8]), op, Durability::Memory);
+            change.expect("change");
+        };
+        for n in 0..6 {
+            route(n, Op::Put);
+        }
+        for n in 0..3 {
+            route(n, Op::Delete);
+        }
+        together([
+            with(&index, |index| drop(index.flush())),
+            with(&index, |index| index.close().expect("close")),
+        ]);
+        let opened = Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 100));
+        assert_eq!(opened.expect("opens").count().expect("count"), 3);
     });
 }

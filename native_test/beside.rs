@@ -1,0 +1,204 @@
+//! Calls beside each other, one of them stopped at a file operation.
+
+mod support;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lsm_index::fs::{File, FileSystem, Metadata};
+use lsm_index::{Change, Config, Durability, Error, Index, Op, SMALLEST_LOG, Target, Verifier};
+use support::config;
+use support::simulated::Simulated;
+use support::small::key;
+
+const ROOT: &str = "/db";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Create,
+    Append,
+}
+
+/// A simulated file system that stops once, where the log is concerned.
+#[derive(Clone, Debug)]
+struct Stopping {
+    system: Simulated,
+    stop: Arc<Stop>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    at: At,
+    armed: AtomicBool,
+    reached: Sender<()>,
+    go: Mutex<Receiver<()>>,
+    /// The disk is full where segments are concerned.
+    full: AtomicBool,
+}
+
+#[derive(Debug)]
+struct StoppingFile(Arc<dyn File>, PathBuf, Stopping);
+
+/// The system; what tells that it has stopped; what lets it go on.
+fn stopping(system: &Simulated, at: At) -> (Stopping, Receiver<()>, Sender<()>) {
+    let ((reached, told), (go_on, go)) = (channel(), channel());
+    let (armed, full) = (AtomicBool::new(false), AtomicBool::new(false));
+    let stop = Arc::new(Stop { at, armed, reached, go: Mutex::new(go), full });
+    (Stopping { system: system.clone(), stop }, told, go_on)
+}
+
+impl Stopping {
+    fn arm(&self) {
+        self.stop.armed.store(true, Ordering::SeqCst);
+    }
+
+    fn pass(&self, at: At, path: &Path) {
+        let log = path.extension().is_some_and(|e| e == "wal");
+        if log && at == self.stop.at && self.stop.armed.swap(false, Ordering::SeqCst) {
+            self.stop.reached.send(()).expect("somebody waits");
+            self.stop.go.lock().expect("lock").recv().expect("let go");
+        }
+    }
+
+    fn handle(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(StoppingFile(file, path.to_path_buf(), self.clone()))
+    }
+}
+
+impl FileSystem for Stopping {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.system.create_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.system.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.system.list(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.pass(At::Create, path);
+        let segment = path.extension().is_some_and(|e| e == "seg");
+        if segment && self.stop.full.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        self.system.create(path).map(|file| self.handle(path, file))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.system.open(path).map(|file| self.handle(path, file))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.system.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.system.remove(path)
+    }
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.system.metadata(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.system.read(path)
+    }
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        self.system.boot_id()
+    }
+}
+
+impl File for StoppingFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.2.pass(At::Append, &self.1);
+        self.0.append(bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.0.try_lock()
+    }
+}
+
+/// A close that cannot flush leaves everything to the log. Whoever shortens that at the moment finds
+/// lanes that need nothing of it, as they were cleared.
+#[test]
+fn a_close_that_fails_keeps_the_log() {
+    let system = Simulated::new();
+    let (stopping, reached, go_on) = stopping(&system, At::Create);
+    let config = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(4, 1_000_000) };
+    let open = |system: Arc<dyn FileSystem>| Index::open_on(system, Path::new(ROOT), &config);
+    let index = open(Arc::new(stopping.clone())).expect("open");
+    // Half of what the log may have, in one file that is not sealed yet.
+    let keys: Vec<Vec<u8>> = (0..(SMALLEST_LOG / 24 + 10) as u32).map(key).collect();
+    let batch: Vec<Change<'_>> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
+    index.write(&batch).expect("write");
+    stopping.stop.full.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        stopping.arm();
+        let work = scope.spawn(|| index.work());
+        reached.recv().expect("it begins a file of the log");
+        let close = scope.spawn(|| index.close());
+        while index.get(&keys[0]).is_ok() {
+            std::thread::yield_now();
+        }
+        // For all lanes to be cleared.
+        std::thread::sleep(Duration::from_millis(100));
+        go_on.send(()).expect("it waits");
+        drop(work.join().expect("no panic"));
+        assert!(matches!(close.join().expect("no panic"), Err(Error::Io { .. })));
+    });
+    drop(index);
+    let index = open(Arc::new(system.killed())).expect("open");
+    assert_eq!(index.count().expect("count"), keys.len() as u64);
+}
+
+/// On a normal scheduler it would keep others from running.
+#[test]
+fn a_route_in_memory_does_not_wait_for_the_log_of_another() {
+    let system = Simulated::new();
+    let (stopping, reached, go_on) = stopping(&system, At::Append);
+    let system = Arc::new(stopping.clone());
+    let index = Index::open_on(system, Path::new(ROOT), &config(4, 1000)).expect("open");
+    let term = Target::Term(b"term");
+    index.route(&key(0), term, Op::Put).expect("put");
+    std::thread::scope(|scope| {
+        stopping.arm();
+        let writer = scope.spawn(|| index.route(&key(1), term, Op::Put));
+        reached.recv().expect("it appends");
+        // Another key, perhaps of another lane, and the same term.
+        for op in [Op::Put, Op::Delete] {
+            index.try_route(&key(2), term, op, Durability::Memory).expect("at once");
+        }
+        go_on.send(()).expect("it waits");
+        assert!(writer.join().expect("no panic").expect("put"));
+    });
+}
+
+/// Keys are read first, then the dictionary; which may be another one by then.
+#[test]
+fn terms_forgotten_meanwhile_are_no_damage() {
+    let system = Simulated::new();
+    let open = Arc::new(system.clone());
+    let index = Index::open_on(open, Path::new(ROOT), &config(1, 1000)).expect("open");
+    // Enough for the file to be written anew when most of it is not needed any more.
+    let term = |n: u32| [&n.to_le_bytes()[..], &[7; 100_000]].concat();
+    for n in 0..64 {
+        index.route(&key(n), Target::Term(&term(n)), Op::Put).expect("put");
+    }
+    index.flush().expect("flush");
+    let mut verifier = Verifier::begin_on(Arc::new(system), Path::new(ROOT)).expect("begin");
+    assert!(verifier.step(), "the lane");
+    for n in 0..63 {
+        index.route(&key(n), Target::Term(&term(n)), Op::Delete).expect("delete");
+    }
+    index.flush().expect("flush");
+    index.flush().expect("flush");
+    while verifier.step() {}
+    let report = verifier.finish();
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    assert_eq!(report.terms, 1, "it was written anew");
+}
