@@ -62,7 +62,7 @@ defmodule LsmIndex do
   until nothing refers to it any more, its directory stays locked.
   """
 
-  alias LsmIndex.{Bounds, Error, Loader, Names, Native, Options, Owner, Upkeep, Writer}
+  alias LsmIndex.{Bounds, Error, Files, Loader, Names, Native, Options, Owner, Upkeep, Writer}
 
   @enforce_keys [:ref, :path, :num_lanes, :durability, :owner]
   defstruct @enforce_keys
@@ -419,7 +419,7 @@ defmodule LsmIndex do
       true
   """
   @spec verify(String.t(), progress: (map -> any)) :: {:ok, map} | {:error, Error.t()}
-  def verify(path, options \\ []), do: Upkeep.verify(path, options)
+  def verify(path, options \\ []), do: Files.verify(path, options)
 
   @doc """
   Makes the damaged index at `path`, which must be closed, openable again; tells what is done.
@@ -434,7 +434,7 @@ defmodule LsmIndex do
       true
   """
   @spec repair(String.t(), apply: boolean) :: {:ok, [map]} | {:error, Error.t()}
-  def repair(path, options \\ []), do: Upkeep.repair(path, options)
+  def repair(path, options \\ []), do: Files.repair(path, options)
 
   defp read({:error, native}), do: raise(Error.from_native(native))
   defp read(answer), do: answer

@@ -44,7 +44,9 @@ defmodule LsmIndex.Options do
     verify: "one of :full, :fast",
     filter: "one of :none, :fuse8, :bloom",
     hash_key: "a binary of 16 bytes",
-    name: "an atom"
+    name: "an atom",
+    progress: "a function of one argument",
+    apply: "true or false"
   }
 
   @doc "Where an index is: `:memory`, or a path that no later change of directory alters."
@@ -87,30 +89,32 @@ defmodule LsmIndex.Options do
   @doc "An index whose changes have the durability that the options of one call ask for."
   @spec for_call(LsmIndex.index(), term) :: {:ok, LsmIndex.t()} | {:error, Error.t()}
   def for_call(index, options) do
-    with {:ok, options} <- keyword(options),
-         {:ok, index} <- Names.fetch(index),
-         :ok <- only_durability(Keyword.keys(options)),
-         do: with_durability(index, Keyword.get(options, :durability, index.durability))
-  end
-
-  defp only_durability(names) do
-    case Enum.find(names, &(&1 != :durability)) do
-      nil ->
-        :ok
-
-      name ->
-        message = "unknown option #{inspect(name)}; known is :durability"
-        {:error, Error.new(:invalid_option, message, %{option: name})}
+    with {:ok, index} <- Names.fetch(index),
+         {:ok, mode} <- one(options, :durability, index.durability) do
+      # Without a path there is no log, whatever is asked for.
+      if index.path == :memory, do: {:ok, index}, else: {:ok, %{index | durability: mode}}
     end
   end
 
-  # Without a path there is no log, whatever is asked for.
-  defp with_durability(%LsmIndex{path: path} = index, mode) do
-    case check(:durability, mode) do
-      :ok when path == :memory -> {:ok, index}
-      :ok -> {:ok, %{index | durability: mode}}
-      error -> {:error, error}
+  @doc "The value of the only option that a call takes, or the default."
+  @spec one(term, atom, value) :: {:ok, value} | {:error, Error.t()} when value: term
+  def one(options, name, default) do
+    with {:ok, options} <- keyword(options), :ok <- only(options, name) do
+      {:ok, Keyword.get(options, name, default)}
     end
+  end
+
+  defp only(options, name) do
+    Enum.find_value(options, :ok, fn
+      {^name, value} ->
+        case check(name, value) do
+          :ok -> nil
+          error -> {:error, error}
+        end
+
+      {other, value} ->
+        {:error, unknown(other, value, [name])}
+    end)
   end
 
   @spec validate(term) :: {:ok, t} | {:error, Error.t()}
@@ -140,11 +144,15 @@ defmodule LsmIndex.Options do
     end
   end
 
-  defp put({option, value}, {:ok, options}) do
+  defp put({option, value}, {:ok, options}) when is_map_key(options, option) do
     case check(option, value) do
       :ok -> {:cont, {:ok, %{options | option => value}}}
       error -> {:halt, {:error, error}}
     end
+  end
+
+  defp put({option, value}, _options) do
+    {:halt, {:error, unknown(option, value, Map.keys(@defaults))}}
   end
 
   defp check(:num_lanes, value) when value in 1..@max_lanes, do: :ok
@@ -155,15 +163,16 @@ defmodule LsmIndex.Options do
   defp check(:verify, value) when value in [:full, :fast], do: :ok
   defp check(:filter, :none), do: :ok
   defp check(:filter, kind) when kind in [:fuse8, :bloom], do: unsupported(:filter, kind)
+  defp check(:progress, value) when is_function(value, 1), do: :ok
+  defp check(:apply, value) when is_boolean(value), do: :ok
+
   defp check(:hash_key, <<_::128>>), do: :ok
   defp check(:hash_key, value), do: invalid(:hash_key, :hidden, kind(value))
 
-  defp check(option, value) when is_map_key(@defaults, option) do
-    invalid(option, value, inspect(value))
-  end
+  defp check(option, value), do: invalid(option, value, inspect(value))
 
-  defp check(option, value) do
-    known = @defaults |> Map.keys() |> Enum.map_join(", ", &inspect/1)
+  defp unknown(option, value, known) do
+    known = Enum.map_join(known, ", ", &inspect/1)
 
     Error.new(
       :invalid_option,

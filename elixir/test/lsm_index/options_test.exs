@@ -77,6 +77,16 @@ defmodule LsmIndex.OptionsTest do
       end
     end
 
+    test "knows nothing of the options of other calls" do
+      for {option, value} <- [progress: &inspect/1, apply: true, name: :a, path: "b"] do
+        assert {:error, %Error{reason: :invalid_option} = error} =
+                 Options.validate([{option, value}])
+
+        assert error.detail == %{option: option, value: value}
+        assert error.message =~ "unknown option"
+      end
+    end
+
     test "refuses what it does not know" do
       assert {:error, %Error{reason: :invalid_option} = error} = Options.validate(lanes: 4)
       assert error.detail == %{option: :lanes, value: 4}
