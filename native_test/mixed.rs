@@ -82,3 +82,62 @@ fn all_pairs_of_a_load_are_on_stable_storage_when_it_returns() {
     drop(index);
     assert_eq!(ids(&open(&system.crash(Loss::Unsynced)), b"k"), [1, 2]);
 }
+
+fn targets(index: &Index, key: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let all = index.targets(key, lsm_index::Most::ALL, |target| match target {
+        Target::Term(term) => found.push(term.to_vec()),
+        Target::Id(id) => panic!("{id}"),
+    });
+    assert!(all.expect("targets"));
+    found
+}
+
+/// The last pair of a term went without the log, and the term came back with another id: the delete
+/// that is logged names that one, and a recovery brings back the pair with the former.
+#[test]
+fn a_promised_delete_of_a_route_that_went_and_came_is_kept() {
+    for again in [Durability::Memory, Durability::Os, Durability::Sync] {
+        for promised in [Durability::Os, Durability::Sync] {
+            let system = Simulated::new();
+            let index = open(&system);
+            let term = Target::Term(b"term");
+            index.route_with(b"k", term, Op::Put, Durability::Sync).expect("put");
+            index.route_with(b"k", term, Op::Delete, Durability::Memory).expect("delete");
+            index.route_with(b"k", term, Op::Put, again).expect("put");
+            assert!(index.route_with(b"k", term, Op::Delete, promised).expect("delete"));
+            drop(index);
+            assert!(targets(&open(&system.killed()), b"k").is_empty(), "{again:?} {promised:?}");
+        }
+    }
+}
+
+/// The same from a segment in place of the log.
+#[test]
+fn a_promised_delete_of_a_flushed_route_that_went_and_came_is_kept() {
+    let system = Simulated::new();
+    let index = open(&system);
+    let term = Target::Term(b"term");
+    index.route_with(b"k", term, Op::Put, Durability::Memory).expect("put");
+    index.flush().expect("flush");
+    index.route_with(b"k", term, Op::Delete, Durability::Memory).expect("delete");
+    index.route_with(b"k", term, Op::Put, Durability::Memory).expect("put");
+    assert!(index.route_with(b"k", term, Op::Delete, Durability::Sync).expect("delete"));
+    drop(index);
+    assert!(targets(&open(&system.killed()), b"k").is_empty());
+}
+
+/// A term has one id, also after a crash: else a key leads to it twice.
+#[test]
+fn no_key_leads_to_a_term_twice() {
+    let system = Simulated::new();
+    let index = open(&system);
+    let term = Target::Term(b"term");
+    index.route_with(b"k", term, Op::Put, Durability::Os).expect("put");
+    index.route_with(b"k", term, Op::Delete, Durability::Memory).expect("delete");
+    index.route_with(b"k", term, Op::Put, Durability::Os).expect("put");
+    drop(index);
+    let index = open(&system.killed());
+    assert_eq!(targets(&index, b"k"), [b"term"]);
+    assert!(!index.route_with(b"k", term, Op::Put, Durability::Os).expect("there already"));
+}

@@ -263,6 +263,7 @@ impl State {
     pub(crate) fn freeze(&mut self) -> bool {
         debug_assert!(self.frozen.is_none());
         if self.active.is_empty() && self.logged.records.is_none() {
+            self.logged = Logged::default();
             return false;
         }
         let overlay = std::mem::take(&mut self.active);

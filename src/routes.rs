@@ -63,22 +63,9 @@ impl Index {
             Routed::Changed => self.settle(durability).map(|()| Attempt::Done(true)),
             Routed::Unchanged => {
                 self.check_writable()?;
-                if op == Op::Delete {
-                    self.flush_for(key, durability)?;
-                }
                 self.settle(durability).map(|()| Attempt::Done(false))
             }
             Routed::Failed(failure) => failure,
-        }
-    }
-
-    /// A term that is unknown has no id that a delete could be logged with. If its last pair went by a
-    /// change that is not in the log, only a flush keeps it away.
-    fn flush_for(&self, key: &[u8], durability: Durability) -> Result<()> {
-        let lane = self.lane(self.slots.lane(self.fingerprint(key)?));
-        match lane.filter(|lane| lane.is_partly_logged()) {
-            Some(lane) if self.wal_for(durability).is_some() => lane.flush(&self.upkeep()),
-            _ => Ok(()),
         }
     }
 

@@ -239,10 +239,12 @@ impl Dictionary {
                 Routed::Changed => {
                     outcome = Routed::Changed;
                     let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
-                    if terms.drop_reference(hash, place) {
-                        match self.log {
-                            Some(_) => terms.retire([place]),
-                            None => terms.let_pass([place], self.grace.stamp()),
+                    if terms.drop_reference(place) {
+                        if self.log.is_some() {
+                            terms.retire([place]);
+                        } else {
+                            terms.unlist(hash, place);
+                            terms.let_pass([place], self.grace.stamp());
                         }
                     }
                     shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
@@ -297,12 +299,18 @@ impl Dictionary {
         let flushed = flush();
         for (shard, places) in self.used_shards().zip(retired) {
             let mut terms = shard.write();
-            if flushed.is_ok() {
-                terms.let_pass(places, self.grace.stamp());
-                terms.release_some(&self.grace);
-            } else {
-                terms.retire(places);
+            // Others were given to a key again, or retired once more.
+            let unused: Vec<u32> = places.into_iter().filter(|&p| terms.is_unused(p)).collect();
+            if flushed.is_err() {
+                terms.retire(unused);
+                continue;
             }
+            for &place in &unused {
+                let hash = terms.bytes(place).map(|term| self.address(term).hash);
+                hash.into_iter().for_each(|hash| terms.unlist(hash, place));
+            }
+            terms.let_pass(unused, self.grace.stamp());
+            terms.release_some(&self.grace);
         }
         flushed?;
         while self.pack() {}

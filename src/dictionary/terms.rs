@@ -47,7 +47,19 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     start: u32,
+    /// Its highest bit is set while it is among those that wait for a flush of all lanes.
     references: u32,
+}
+
+const RETIRED: u32 = 1 << 31;
+
+impl Entry {
+    const FREE: Self = Self { start: FREE, references: 0 };
+
+    /// Keys that lead to it.
+    fn references(self) -> u32 {
+        self.references & !RETIRED
+    }
 }
 
 /// Spreads 32 bits over the 64 that hashbrown looks at both ends of.
@@ -80,8 +92,10 @@ impl Terms {
     }
 
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
-        let same = |slot: &Slot| self.bytes(slot.place) == Some(term);
-        self.table.find(spread(hash), same).map(|slot| slot.place)
+        let same = self.table.iter_hash(spread(hash)).map(|slot| slot.place);
+        // After a crash it may be at two places: one that keys lead to, if there is one.
+        let places = same.filter(|&place| self.bytes(place) == Some(term));
+        places.max_by_key(|&place| self.entries[place as usize].references())
     }
 
     /// After a crash one term may be at two places.
@@ -110,9 +124,9 @@ impl Terms {
         self.arena.extend_from_slice(&len.to_le_bytes());
         self.arena.extend_from_slice(term);
         if self.entries.len() <= place as usize {
-            self.entries.resize(place as usize + 1, Entry { start: FREE, references: 0 });
+            self.entries.resize(place as usize + 1, Entry::FREE);
         }
-        self.entries[place as usize] = Entry { start, references: 0 };
+        self.entries[place as usize] = Entry { start, ..Entry::FREE };
         let slot = Slot { hash, place };
         self.table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
         Ok(())
@@ -124,25 +138,40 @@ impl Terms {
         entry.map(|e| e.references += 1).is_some()
     }
 
-    /// Counts one key less; true if it was the last one. The term is not found any more then, and
-    /// its place is to be [retired](Terms::retire) or [let pass](Terms::let_pass).
-    pub(super) fn drop_reference(&mut self, hash: u32, place: u32) -> bool {
+    /// Counts one key less; true if it was the last one. Its place is to be
+    /// [retired](Terms::retire) or [let pass](Terms::let_pass) then.
+    pub(super) fn drop_reference(&mut self, place: u32) -> bool {
         let entry = &mut self.entries[place as usize];
-        entry.references = entry.references.saturating_sub(1);
-        let last = entry.references == 0;
-        if last {
-            self.unlist(hash, place);
+        if entry.references() > 0 {
+            entry.references -= 1;
         }
-        last
+        entry.references() == 0
     }
 
-    /// Keeps a place until segments lead to it no more.
+    /// Keeps a place until segments and the log lead to it no more. Until then its term is found, and
+    /// has no other place: a crash may bring a key back that leads here.
     pub(super) fn retire(&mut self, places: impl IntoIterator<Item = u32>) {
-        self.retired.extend(places);
+        for place in places {
+            if let Some(entry) = self.entries.get_mut(place as usize)
+                && entry.references & RETIRED == 0
+            {
+                entry.references |= RETIRED;
+                self.retired.push(place);
+            }
+        }
     }
 
     pub(super) fn take_retired(&mut self) -> Vec<u32> {
+        for &place in &self.retired {
+            self.entries[place as usize].references &= !RETIRED;
+        }
         std::mem::take(&mut self.retired)
+    }
+
+    /// Whether a place that was [taken](Terms::take_retired) is unused still, and was all the time.
+    pub(super) fn is_unused(&self, place: u32) -> bool {
+        let entry = self.entries.get(place as usize);
+        entry.is_some_and(|e| e.start != FREE && e.references == 0)
     }
 
     /// How many places wait for a flush.
@@ -174,7 +203,8 @@ impl Terms {
         self.passing.len() >= 64
     }
 
-    fn unlist(&mut self, hash: u32, place: u32) {
+    /// Its term is not found any more.
+    pub(super) fn unlist(&mut self, hash: u32, place: u32) {
         if let Ok(found) = self.table.find_entry(spread(hash), |slot| slot.place == place) {
             found.remove();
         }
@@ -207,9 +237,10 @@ impl Terms {
     pub(super) fn retire_unreferenced(&mut self, hash: impl Fn(&[u8]) -> u32) {
         self.free.clear();
         for place in 0..self.entries.len() as u32 {
-            let unused = self.entries[place as usize].references == 0;
+            let unused = self.entries[place as usize].references() == 0;
             match self.bytes(place).map(&hash) {
                 None => self.free.push(place),
+                // No crash brings back a key that leads here: the log has what took it away.
                 Some(hash) if unused => {
                     self.unlist(hash, place);
                     self.retire([place]);
@@ -228,7 +259,7 @@ impl Terms {
         self.garbage += self.bytes(place).map_or(0, |term| LENGTH + term.len());
         // Everything may have been let go of meanwhile.
         if let Some(entry) = self.entries.get_mut(place as usize) {
-            *entry = Entry { start: FREE, references: 0 };
+            *entry = Entry::FREE;
             self.free.push(place);
         }
     }

@@ -296,7 +296,11 @@ impl Verifier {
         for number in 0..self.epoch.meta.num_lanes {
             let dir = lane_dir(&self.epoch.dir, number);
             let check = || lane::check(&self.fs, &dir, number);
-            places.extend(patiently(check, |outcome| outcome.as_ref().is_err_and(is_gone))?.places);
+            let gone = |outcome: &Result<lane::Checked>| {
+                let faults = outcome.as_ref().map_or(&[][..], |lane| &lane.faults[..]);
+                outcome.as_ref().err().into_iter().chain(faults).any(is_gone)
+            };
+            places.extend(patiently(check, gone)?.places);
         }
         Ok(places)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::simulated::{Loss, Simulated};
 use crate::support::{ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with};
-use lsm_index::{Durability, Error, Index, Op, Target, verify_on};
+use lsm_index::{Durability, Error, Index, Loader, Most, Op, Target, verify_on};
 
 /// Machines as a crash leaves them, each with pairs that have to be there.
 #[derive(Default)]
@@ -247,5 +247,130 @@ fn a_flush_beside_a_close_leaves_the_dictionary_whole() {
         ]);
         let opened = Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 100));
         assert_eq!(opened.expect("opens").count().expect("count"), 3);
+    });
+}
+
+/// Changes with the log and without it, a load, and work on the log, beside a close: what was promised
+/// is there.
+#[test]
+fn mixed_durabilities_beside_a_load_and_a_close_lose_nothing() {
+    explore(|| {
+        let system = Simulated::new();
+        let index = on_disk(&system, &config(2, 2));
+        let crashes = Arc::new(Crashes::default());
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let writer = |first: u32, earlier: Durability| {
+            let (crashes, system) = (Arc::clone(&crashes), system.clone());
+            let done = Arc::clone(&done);
+            with(&index, move |index| {
+                for n in first..first + 3 {
+                    // There without the log, gone without it, and then promised.
+                    let changes = [
+                        (Op::Put, earlier),
+                        (Op::Delete, Durability::Memory),
+                        (Op::Put, Durability::Memory),
+                        (Op::Put, Durability::Os),
+                    ];
+                    for (op, durability) in changes {
+                        match index.change(&key(n), n, op, durability) {
+                            Ok(_) => {}
+                            Err(Error::Closed) => return,
+                            Err(other) => panic!("{other:?}"),
+                        }
+                    }
+                    done.lock().expect("lock").push((key(n), n));
+                    crashes.keep(system.crash(Loss::Nothing), &[(key(n), n)]);
+                }
+            })
+        };
+        let (loaded, machine, keep) = (Arc::clone(&done), system.clone(), Arc::clone(&crashes));
+        together([
+            writer(0, Durability::Os),
+            writer(10, Durability::Memory),
+            with(&index, move |index| {
+                let mut loader = Loader::new(index);
+                let pairs: Vec<_> = [0, 10, 20, 21, 22].map(|n| (key(n), n + 100)).into();
+                for (key, id) in &pairs {
+                    match loader.add(index, key, *id) {
+                        Ok(()) | Err(Error::Closed) => {}
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+                loop {
+                    match loader.step(index) {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(Error::Closed) => return,
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+                loaded.lock().expect("lock").extend(pairs.iter().cloned());
+                keep.keep(machine.crash(Loss::Unsynced), &pairs);
+            }),
+            with(&index, |index| {
+                for _ in 0..3 {
+                    match index.work() {
+                        Ok(_) | Err(Error::Closed) => {}
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+            }),
+            with(&index, |index| index.close().expect("close")),
+        ]);
+        crashes.keep(system.crash(Loss::Unsynced), &done.lock().expect("lock"));
+        crashes.check(2, |_| {});
+    });
+}
+
+/// Terms that go and come without the log, beside whole flushes, after which ids are given again.
+#[test]
+fn terms_that_go_and_come_beside_flushes_are_their_own() {
+    explore(|| {
+        let system = Simulated::new();
+        let index = on_disk(&system, &config(2, 100));
+        let crashes = Arc::new(Crashes::default());
+        let writer = |n: u32| {
+            let (crashes, system) = (Arc::clone(&crashes), system.clone());
+            with(&index, move |index| {
+                let target = [n as u8];
+                let route = |op, durability| {
+                    index
+                        .route_with(&key(n), Target::Term(&target), op, durability)
+                        .expect("route");
+                };
+                route(Op::Put, Durability::Os);
+                route(Op::Delete, Durability::Memory);
+                crashes.keep(system.crash(Loss::Nothing), &[]);
+                route(Op::Put, Durability::Memory);
+                route(Op::Delete, Durability::Os);
+                crashes.keep(system.crash(Loss::Nothing), &[]);
+                route(Op::Put, Durability::Sync);
+                crashes.keep(system.crash(Loss::Unsynced), &[]);
+            })
+        };
+        let (keep, machine) = (Arc::clone(&crashes), system.clone());
+        together([
+            writer(0),
+            writer(16),
+            with(&index, move |index| {
+                for _ in 0..3 {
+                    index.flush().expect("flush");
+                    keep.keep(machine.crash(Loss::Unsynced), &[]);
+                }
+            }),
+        ]);
+        index.close().expect("close");
+        crashes.keep(system.crash(Loss::Unsynced), &[]);
+        crashes.check(2, |index| {
+            for n in [0, 16] {
+                let mut found = 0;
+                let own = |target: Target<'_>| {
+                    assert_eq!(target, Target::Term(&[n as u8]));
+                    found += 1;
+                };
+                index.targets(&key(n), Most::ALL, own).expect("targets");
+                assert!(found < 2, "twice");
+            }
+        });
     });
 }
