@@ -103,6 +103,9 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     })
 }
 
+/// Gaps that are listed; a salvage of a log in tatters can have thousands.
+const MOST_DROPPED: usize = 100;
+
 fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
     let counts = numbers(
         env,
@@ -112,10 +115,12 @@ fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
             ("batches", recovery.batches),
             ("changes", recovery.changes),
             ("micros", recovery.micros),
+            ("dropped_total", recovery.dropped.len() as u64),
         ],
     );
     let torn = recovery.torn.as_ref().map(|torn| lost(env, torn));
-    let dropped: Vec<Term<'a>> = recovery.dropped.iter().map(|bytes| lost(env, bytes)).collect();
+    let dropped: Vec<Term<'a>> =
+        recovery.dropped.iter().take(MOST_DROPPED).map(|bytes| lost(env, bytes)).collect();
     put(put(counts, "torn", torn), "dropped", dropped)
 }
 

@@ -150,8 +150,12 @@ defmodule LsmIndex.Owner do
       Logger.warning("lsm_index: the end of the log was torn and is cut off: #{lost(place.torn)}")
     end
 
-    for bytes <- place.dropped do
+    for bytes <- Enum.take(place.dropped, 10) do
       Logger.error("lsm_index: a damaged part of the log was left out: #{lost(bytes)}")
+    end
+
+    if counts.dropped_total > 10 do
+      Logger.error("lsm_index: #{counts.dropped_total} parts of the log were left out in all")
     end
 
     if counts.batches > 0 or place.torn != nil or place.dropped != [] do

@@ -8,7 +8,7 @@ defmodule LsmIndex.Telemetry do
   |---|---|---|
   | `[:lsm_index, :open, :stop]` | `duration` | `path`, `num_lanes` |
   | `[:lsm_index, :close, :stop]` | `duration` | `path`, `result` |
-  | `[:lsm_index, :recovery, :stop]` | `log_bytes`, `log_files`, `batches`, `changes`, `micros` | `path`, `torn`, `dropped` |
+  | `[:lsm_index, :recovery, :stop]` | `log_bytes`, `log_files`, `batches`, `changes`, `micros`, `dropped_total` | `path`, `torn`, `dropped` |
   | `[:lsm_index, :load, :stop]` | `duration`, `count` | `path` |
   | `[:lsm_index, :flush, :stop]` | `duration` | `path`, `result` |
   | `[:lsm_index, :compact, :stop]` | `duration` | `path`, `result` |
