@@ -53,6 +53,8 @@ pub(crate) struct Dictionary {
     grace: Grace,
     hasher: KeyHasher,
     log: Option<Mutex<TermLog>>,
+    /// Held over a flush of all lanes.
+    recycling: Mutex<()>,
 }
 
 /// What a change of routes through the dictionary came to.
@@ -90,7 +92,8 @@ fn claim(shard: &RwLock<Terms>, wait: bool) -> Option<RwLockUpgradableReadGuard<
 impl Dictionary {
     /// A dictionary without a file.
     pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
-        Self { shards: OnceLock::new(), grace: Grace::default(), hasher, log: None }
+        let (shards, grace, recycling) = (OnceLock::new(), Grace::default(), Mutex::new(()));
+        Self { shards, grace, hasher, log: None, recycling }
     }
 
     /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
@@ -293,8 +296,10 @@ impl Dictionary {
         Ok(answer)
     }
 
-    /// Runs a flush of all lanes. No segment leads to places retired before it after it.
+    /// Runs a flush of all lanes. No segment leads to places retired before it after it. One at a time:
+    /// a place that comes back and is retired again meanwhile must not be in the hands of two.
     pub(crate) fn recycle_around(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _turn = self.recycling.lock();
         let retired: Vec<_> = self.used_shards().map(|s| s.write().take_retired()).collect();
         let flushed = flush();
         for (shard, places) in self.used_shards().zip(retired) {
