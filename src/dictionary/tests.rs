@@ -140,6 +140,46 @@ fn on_disk_an_id_is_used_again_after_a_whole_flush() {
     assert_eq!(intern_next(3), first);
 }
 
+/// A place that is retired, used and retired again during a flush may be in the hands of two.
+#[test]
+fn a_place_is_recycled_by_one_flush_at_a_time() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("TERMS");
+    let dictionary = Dictionary::open(&Fs::disk(), path, hasher()).expect("new");
+    let [term, next, last] = [0, 1, 2].map(|n| neighbour(&dictionary, n));
+    let id = intern(&dictionary, &term);
+    release(&dictionary, &term);
+    let (begun, second_begun) = std::sync::mpsc::channel();
+    let (done, first_done) = std::sync::mpsc::channel();
+    let (dictionary, term) = (&dictionary, &term);
+    let flushes = || {
+        std::thread::scope(|scope| {
+            let first = dictionary.recycle_around(|| {
+                assert_eq!(intern(dictionary, term), id);
+                release(dictionary, term);
+                scope.spawn(move || {
+                    let second = dictionary.recycle_around(|| {
+                        begun.send(()).expect("the first has not given up");
+                        first_done.recv().expect("the first goes on");
+                        Ok(())
+                    });
+                    second.expect("flushed");
+                });
+                // The second one may begin now, but should not.
+                let _ = second_begun.recv_timeout(Duration::from_millis(200));
+                Ok(())
+            });
+            first.expect("flushed");
+            done.send(()).expect("the second waits");
+        });
+        Ok(((), IdSet::One(id)))
+    };
+    // Whoever has looked the id up keeps its place from being free at once.
+    dictionary.resolve(flushes, |_, _| {}).expect("resolved");
+    dictionary.recycle_around(|| Ok(())).expect("flushed");
+    assert_ne!(intern(dictionary, &next), intern(dictionary, &last));
+}
+
 #[test]
 fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
     let dir = tempfile::tempdir().expect("temporary directory");

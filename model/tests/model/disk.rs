@@ -2,37 +2,14 @@
 //! what was promised has to be there, and nothing of what was not half.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::support::simulated::{Loss, Simulated};
-use crate::support::{ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with};
-use lsm_index::{Durability, Error, Index, Loader, Most, Op, Target, verify_on};
-
-/// Machines as a crash leaves them, each with pairs that have to be there.
-#[derive(Default)]
-struct Crashes(Mutex<Vec<(Simulated, Vec<(Vec<u8>, u32)>)>>);
-
-impl Crashes {
-    fn keep(&self, crashed: Simulated, promised: &[(Vec<u8>, u32)]) {
-        self.0.lock().expect("lock").push((crashed, promised.to_vec()));
-    }
-
-    /// Opens each of them, and checks what has to be there, and the rest by `check`.
-    fn check(&self, lanes: u32, check: impl Fn(&Index)) {
-        for (crashed, promised) in self.0.lock().expect("lock").drain(..) {
-            verify_on(Arc::new(crashed.clone()), Path::new(ROOT)).expect("sound");
-            let index = Index::open_on(Arc::new(crashed), Path::new(ROOT), &config(lanes, 100));
-            let index = index.expect("opens");
-            for (key, id) in promised {
-                let key = (holds(&index, &key, id), key);
-                assert!(key.0, "{} is gone", String::from_utf8_lossy(&key.1));
-            }
-            check(&index);
-        }
-    }
-}
+use crate::support::{
+    Crashes, ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with,
+};
+use lsm_index::{Durability, Error, Index, Loader, Op};
 
 /// Who asked for stable storage has it, though one sync serves several.
 #[test]
@@ -223,33 +200,6 @@ fn closing_beside_calls_loses_nothing() {
     });
 }
 
-/// A flush that is under way when the index closes may not write the dictionary anew, which is being
-/// cleared, nor trip over places that are gone.
-#[test]
-fn a_flush_beside_a_close_leaves_the_dictionary_whole() {
-    explore(|| {
-        let system = Simulated::new();
-        let index = on_disk(&system, &config(1, 100));
-        let route = |n: u32, op| {
-            let change =
-                index.route_with(&key(n), Target::Term(&[n as u8]), op, Durability::Memory);
-            change.expect("change");
-        };
-        for n in 0..6 {
-            route(n, Op::Put);
-        }
-        for n in 0..3 {
-            route(n, Op::Delete);
-        }
-        together([
-            with(&index, |index| drop(index.flush())),
-            with(&index, |index| index.close().expect("close")),
-        ]);
-        let opened = Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 100));
-        assert_eq!(opened.expect("opens").count().expect("count"), 3);
-    });
-}
-
 /// Changes with the log and without it, a load, and work on the log, beside a close: what was promised
 /// is there.
 #[test]
@@ -319,58 +269,5 @@ fn mixed_durabilities_beside_a_load_and_a_close_lose_nothing() {
         ]);
         crashes.keep(system.crash(Loss::Unsynced), &done.lock().expect("lock"));
         crashes.check(2, |_| {});
-    });
-}
-
-/// Terms that go and come without the log, beside whole flushes, after which ids are given again.
-#[test]
-fn terms_that_go_and_come_beside_flushes_are_their_own() {
-    explore(|| {
-        let system = Simulated::new();
-        let index = on_disk(&system, &config(2, 100));
-        let crashes = Arc::new(Crashes::default());
-        let writer = |n: u32| {
-            let (crashes, system) = (Arc::clone(&crashes), system.clone());
-            with(&index, move |index| {
-                let target = [n as u8];
-                let route = |op, durability| {
-                    index
-                        .route_with(&key(n), Target::Term(&target), op, durability)
-                        .expect("route");
-                };
-                route(Op::Put, Durability::Os);
-                route(Op::Delete, Durability::Memory);
-                crashes.keep(system.crash(Loss::Nothing), &[]);
-                route(Op::Put, Durability::Memory);
-                route(Op::Delete, Durability::Os);
-                crashes.keep(system.crash(Loss::Nothing), &[]);
-                route(Op::Put, Durability::Sync);
-                crashes.keep(system.crash(Loss::Unsynced), &[]);
-            })
-        };
-        let (keep, machine) = (Arc::clone(&crashes), system.clone());
-        together([
-            writer(0),
-            writer(16),
-            with(&index, move |index| {
-                for _ in 0..3 {
-                    index.flush().expect("flush");
-                    keep.keep(machine.crash(Loss::Unsynced), &[]);
-                }
-            }),
-        ]);
-        index.close().expect("close");
-        crashes.keep(system.crash(Loss::Unsynced), &[]);
-        crashes.check(2, |index| {
-            for n in [0, 16] {
-                let mut found = 0;
-                let own = |target: Target<'_>| {
-                    assert_eq!(target, Target::Term(&[n as u8]));
-                    found += 1;
-                };
-                index.targets(&key(n), Most::ALL, own).expect("targets");
-                assert!(found < 2, "twice");
-            }
-        });
     });
 }

@@ -3,3 +3,4 @@
 mod disk;
 mod memory;
 mod support;
+mod terms;

@@ -1,13 +1,9 @@
-//! Look-ups, writers, flushes and the dictionary, in memory: the interleavings of locks and atomics.
+//! Look-ups, writers and flushes in memory: the interleavings of locks and atomics.
 
 use std::sync::Arc;
 
-use crate::support::{HASH_KEY, explore, holds, in_memory, key, keys_of, together, with};
-use lsm_index::{Attempt, Durability, Index, KeyHasher, Loader, Most, Op, Target};
-
-fn upkeep(index: &Index) {
-    while index.work().expect("work") {}
-}
+use crate::support::{explore, holds, in_memory, key, keys_of, together, upkeep, with};
+use lsm_index::{Attempt, Durability, Loader, Op};
 
 /// What was there stays there, and what was seen is seen from then on, in the order it was written,
 /// while overlays are frozen, flushed and merged.
@@ -177,73 +173,5 @@ fn a_load_beside_writers_counts_every_key_once() {
         assert_eq!(index.count().expect("count"), 4);
         index.compact().expect("compact");
         assert_eq!(index.count().expect("count"), 4);
-    });
-}
-
-/// Terms of one shard, so that they may get each other's ids.
-fn terms_of_a_shard() -> [Vec<u8>; 2] {
-    let hasher = KeyHasher::new(&HASH_KEY);
-    let mut terms = (0..).map(|n: u32| format!("term {n}").into_bytes());
-    let mut of_shard = terms.by_ref().filter(|term| hasher.fingerprint(term).0 % 16 == 5);
-    [(); 2].map(|()| of_shard.next().expect("a term of the shard"))
-}
-
-/// An id goes to another term only when nobody can mistake the two.
-#[test]
-fn a_look_up_never_finds_the_term_of_another_key() {
-    explore(|| {
-        let [old, new] = terms_of_a_shard();
-        let index = in_memory(1, 100);
-        index.route(b"old", Target::Term(&old), Op::Put).expect("route");
-        let look = |key: &'static [u8], term: &[u8]| {
-            let term = term.to_vec();
-            with(&index, move |index| {
-                let mut found = Vec::new();
-                index
-                    .targets(key, Most::ALL, |target| {
-                        found.push(matches!(target, Target::Term(found) if *found == *term));
-                    })
-                    .expect("look-up");
-                assert!(found.iter().all(|&right| right), "the term of another key, or none");
-            })
-        };
-        let (gone, next) = (old.clone(), new.clone());
-        together([
-            look(b"old", &old),
-            look(b"new", &new),
-            with(&index, move |index| {
-                index.route(b"old", Target::Term(&gone), Op::Delete).expect("route");
-                upkeep(index);
-                index.route(b"new", Target::Term(&next), Op::Put).expect("route");
-            }),
-            with(&index, upkeep),
-        ]);
-    });
-}
-
-/// Interned and dropped at the same time: a route that is there leads to its term.
-#[test]
-fn a_term_that_is_dropped_and_put_at_once_is_kept_if_a_key_leads_to_it() {
-    explore(|| {
-        let [term, _] = terms_of_a_shard();
-        let index = in_memory(2, 100);
-        index.route(b"a", Target::Term(&term), Op::Put).expect("route");
-        let (dropped, put) = (term.clone(), term.clone());
-        together([
-            with(&index, move |index| {
-                assert!(index.route(b"a", Target::Term(&dropped), Op::Delete).expect("route"));
-            }),
-            with(&index, move |index| {
-                assert!(index.route(b"b", Target::Term(&put), Op::Put).expect("route"));
-            }),
-            with(&index, upkeep),
-        ]);
-        let mut found = Vec::new();
-        index
-            .targets(b"b", Most::ALL, |target| {
-                found.push(matches!(target, Target::Term(found) if *found == *term));
-            })
-            .expect("look-up");
-        assert_eq!(found, [true]);
     });
 }

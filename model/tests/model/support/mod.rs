@@ -2,6 +2,8 @@
 #[path = "../../../../native_test/support/simulated/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests of the engine use more of it")]
 pub(crate) mod simulated;
+
+mod crashes;
 mod turns;
 
 use std::io::Write as _;
@@ -13,6 +15,8 @@ use lsm_index::{Config, HashKey, Index, KeyHasher, SMALLEST_LOG, SlotTable};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config as Model, Runner};
 use simulated::Simulated;
+
+pub(crate) use crashes::Crashes;
 pub(crate) use turns::Turns;
 
 pub(crate) const HASH_KEY: HashKey = HashKey(*b"not secret: test");
@@ -98,4 +102,9 @@ pub(crate) fn with<T: Send + Sync + 'static>(
 ) -> Box<dyn FnOnce() + Send> {
     let shared = Arc::clone(shared);
     Box::new(move || thread(&shared))
+}
+
+/// Does all that there is to do.
+pub(crate) fn upkeep(index: &Index) {
+    while index.work().expect("work") {}
 }
