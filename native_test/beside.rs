@@ -3,36 +3,27 @@
 mod support;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lsm_index::fs::{File, FileSystem, Metadata};
+use lsm_index::fs::FileSystem;
 use lsm_index::{Change, Config, Durability, Error, Index, Op, SMALLEST_LOG, Target, Verifier};
+use support::around::{Act, Around, Watch};
 use support::config;
 use support::simulated::Simulated;
 use support::small::key;
 
 const ROOT: &str = "/db";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    Create,
-    Append,
-}
-
 /// A simulated file system that stops once, where the log is concerned.
-#[derive(Clone, Debug)]
-struct Stopping {
-    system: Simulated,
-    stop: Arc<Stop>,
-}
+type Stopping = Around<Simulated, Stop>;
 
 #[derive(Debug)]
 struct Stop {
-    at: At,
+    at: Act,
     armed: AtomicBool,
     reached: Sender<()>,
     go: Mutex<Receiver<()>>,
@@ -40,86 +31,31 @@ struct Stop {
     full: AtomicBool,
 }
 
-#[derive(Debug)]
-struct StoppingFile(Arc<dyn File>, PathBuf, Stopping);
-
 /// The system; what tells that it has stopped; what lets it go on.
-fn stopping(system: &Simulated, at: At) -> (Stopping, Receiver<()>, Sender<()>) {
+fn stopping(system: &Simulated, at: Act) -> (Stopping, Receiver<()>, Sender<()>) {
     let ((reached, told), (go_on, go)) = (channel(), channel());
     let (armed, full) = (AtomicBool::new(false), AtomicBool::new(false));
-    let stop = Arc::new(Stop { at, armed, reached, go: Mutex::new(go), full });
-    (Stopping { system: system.clone(), stop }, told, go_on)
+    let stop = Stop { at, armed, reached, go: Mutex::new(go), full };
+    (Around::new(system.clone(), stop), told, go_on)
 }
 
-impl Stopping {
+impl Stop {
     fn arm(&self) {
-        self.stop.armed.store(true, Ordering::SeqCst);
-    }
-
-    fn pass(&self, at: At, path: &Path) {
-        let log = path.extension().is_some_and(|e| e == "wal");
-        if log && at == self.stop.at && self.stop.armed.swap(false, Ordering::SeqCst) {
-            self.stop.reached.send(()).expect("somebody waits");
-            self.stop.go.lock().expect("lock").recv().expect("let go");
-        }
-    }
-
-    fn handle(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(StoppingFile(file, path.to_path_buf(), self.clone()))
+        self.armed.store(true, Ordering::SeqCst);
     }
 }
 
-impl FileSystem for Stopping {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.system.create_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.system.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.system.list(path)
-    }
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.pass(At::Create, path);
-        let segment = path.extension().is_some_and(|e| e == "seg");
-        if segment && self.stop.full.load(Ordering::SeqCst) {
+impl Watch for Stop {
+    fn before(&self, act: Act, path: &Path) -> io::Result<()> {
+        let named = |extension| path.extension().is_some_and(|e| e == extension);
+        if named("wal") && act == self.at && self.armed.swap(false, Ordering::SeqCst) {
+            self.reached.send(()).expect("somebody waits");
+            self.go.lock().expect("lock").recv().expect("let go");
+        }
+        if named("seg") && act == Act::Create && self.full.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(28));
         }
-        self.system.create(path).map(|file| self.handle(path, file))
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.system.open(path).map(|file| self.handle(path, file))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.system.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.system.remove(path)
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.system.metadata(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.system.read(path)
-    }
-    fn boot_id(&self) -> Option<[u8; 16]> {
-        self.system.boot_id()
-    }
-}
-
-impl File for StoppingFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.2.pass(At::Append, &self.1);
-        self.0.append(bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.truncate(len)
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.0.try_lock()
+        Ok(())
     }
 }
 
@@ -128,7 +64,7 @@ impl File for StoppingFile {
 #[test]
 fn a_close_that_fails_keeps_the_log() {
     let system = Simulated::new();
-    let (stopping, reached, go_on) = stopping(&system, At::Create);
+    let (stopping, reached, go_on) = stopping(&system, Act::Create);
     let config = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(4, 1_000_000) };
     let open = |system: Arc<dyn FileSystem>| Index::open_on(system, Path::new(ROOT), &config);
     let index = open(Arc::new(stopping.clone())).expect("open");
@@ -136,9 +72,9 @@ fn a_close_that_fails_keeps_the_log() {
     let keys: Vec<Vec<u8>> = (0..(SMALLEST_LOG / 24 + 10) as u32).map(key).collect();
     let batch: Vec<Change<'_>> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
     index.write(&batch).expect("write");
-    stopping.stop.full.store(true, Ordering::SeqCst);
+    stopping.watch.full.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
-        stopping.arm();
+        stopping.watch.arm();
         let work = scope.spawn(|| index.work());
         reached.recv().expect("it begins a file of the log");
         let close = scope.spawn(|| index.close());
@@ -160,13 +96,13 @@ fn a_close_that_fails_keeps_the_log() {
 #[test]
 fn a_route_in_memory_does_not_wait_for_the_log_of_another() {
     let system = Simulated::new();
-    let (stopping, reached, go_on) = stopping(&system, At::Append);
+    let (stopping, reached, go_on) = stopping(&system, Act::Append);
     let system = Arc::new(stopping.clone());
     let index = Index::open_on(system, Path::new(ROOT), &config(4, 1000)).expect("open");
     let term = Target::Term(b"term");
     index.route(&key(0), term, Op::Put).expect("put");
     std::thread::scope(|scope| {
-        stopping.arm();
+        stopping.watch.arm();
         let writer = scope.spawn(|| index.route(&key(1), term, Op::Put));
         reached.recv().expect("it appends");
         // Another key, perhaps of another lane, and the same term.

@@ -5,11 +5,12 @@ mod support;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lsm_index::fs::{Disk, File, FileSystem, Metadata};
+use lsm_index::fs::Disk;
 use lsm_index::{Config, Durability, Error, Index, Loader, Op, SMALLEST_LOG, Target};
+use support::around::{Act, Around, Watch};
 use support::config;
 use support::small::{LANE, key, temporary};
 
@@ -206,76 +207,27 @@ fn a_batch_larger_than_the_log_is_written_all_the_same() {
 }
 
 /// A disk whose syncs take their time, and are counted; and one of them fails, if told so.
-#[derive(Clone, Debug)]
-struct Slow {
-    syncs: Arc<AtomicU64>,
-    fail: Arc<AtomicU64>,
+#[derive(Debug, Default)]
+struct Syncs {
+    count: AtomicU64,
+    fail: AtomicBool,
     millis: u64,
 }
 
-fn slow(millis: u64) -> Slow {
-    Slow { syncs: Arc::default(), fail: Arc::default(), millis }
+fn slow(millis: u64) -> Around<Disk, Syncs> {
+    Around::new(Disk, Syncs { millis, ..Syncs::default() })
 }
 
-#[derive(Debug)]
-struct SlowFile(Arc<dyn File>, Slow);
-
-impl Slow {
-    fn wrap(&self, file: io::Result<Arc<dyn File>>) -> io::Result<Arc<dyn File>> {
-        file.map(|file| Arc::new(SlowFile(file, self.clone())) as Arc<dyn File>)
-    }
-}
-
-impl FileSystem for Slow {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.create_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        Disk.list(path)
-    }
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.wrap(Disk.create(path))
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.wrap(Disk.open(path))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        Disk.metadata(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Disk.read(path)
-    }
-    fn boot_id(&self) -> Option<[u8; 16]> {
-        Disk.boot_id()
-    }
-}
-
-impl File for SlowFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.append(bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(self.1.millis));
-        self.1.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.1.fail.swap(0, Ordering::SeqCst) > 0 {
-            return Err(io::Error::from_raw_os_error(5));
+impl Watch for Syncs {
+    fn before(&self, act: Act, _path: &Path) -> io::Result<()> {
+        if act == Act::Sync {
+            std::thread::sleep(Duration::from_millis(self.millis));
+            self.count.fetch_add(1, Ordering::SeqCst);
+            if self.fail.swap(false, Ordering::SeqCst) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
         }
-        self.0.sync()
-    }
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.truncate(len)
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.0.try_lock()
+        Ok(())
     }
 }
 
@@ -288,7 +240,7 @@ fn a_sync_is_shared() {
     let slow = slow(2);
     let index =
         Index::open_on(Arc::new(slow.clone()), dir.path(), &config(4, 10_000)).expect("open");
-    let before = slow.syncs.load(Ordering::SeqCst);
+    let before = slow.watch.count.load(Ordering::SeqCst);
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let index = &index;
@@ -300,7 +252,7 @@ fn a_sync_is_shared() {
             });
         }
     });
-    let syncs = slow.syncs.load(Ordering::SeqCst) - before;
+    let syncs = slow.watch.count.load(Ordering::SeqCst) - before;
     assert!(syncs >= u64::from(EACH), "{syncs} syncs: one writer alone needs as many");
     assert!(syncs < u64::from(WRITERS * EACH) / 3, "{syncs} syncs");
 }
@@ -314,7 +266,7 @@ fn a_failed_sync_refuses_writes_and_reads_go_on() {
         Index::open_on(Arc::new(slow.clone()), dir.path(), &config(4, 10_000)).expect("open");
     index.put(b"before", 1).expect("put");
     index.sync().expect("sync");
-    slow.fail.store(1, Ordering::SeqCst);
+    slow.watch.fail.store(true, Ordering::SeqCst);
     let failed = index.change(b"in doubt", 1, Op::Put, Durability::Sync);
     assert!(matches!(failed, Err(Error::Io { op: "sync", .. })), "{failed:?}");
     for durability in ALL {

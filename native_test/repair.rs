@@ -9,14 +9,11 @@ use std::sync::Arc;
 
 use lsm_index::{Error, Index, Lost, Remedy, Result, repair_on, verify_on};
 use support::simulated::{EMFILE, Fault, FaultKind, Simulated};
+use support::small::{fill, key};
 use support::{Item, Model, Random, config, resolved};
 
 const ROOT: &str = "/db";
 const LANE: &str = "/db/epoch-00000001/lane-0000";
-
-fn key(n: u32) -> Vec<u8> {
-    format!("key {n}").into_bytes()
-}
 
 fn open(system: &Simulated) -> Result<Index> {
     Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 100))
@@ -25,19 +22,8 @@ fn open(system: &Simulated) -> Result<Index> {
 /// Two segments, terms, a delta, and changes that only the log has.
 fn small() -> (Simulated, Model) {
     let system = Simulated::new();
-    let mut model = Model::default();
     let index = open(&system).expect("create");
-    for n in 0..12 {
-        model.put(&index, &key(n), Item::Id(n));
-        model.put(&index, &key(n % 3), Item::Term(format!("term {n}").into_bytes()));
-    }
-    for id in 0..70 {
-        model.put(&index, b"popular", Item::Id(id));
-    }
-    index.flush().expect("flush");
-    model.delete(&index, &key(7), &Item::Id(7));
-    model.delete(&index, b"popular", &Item::Id(7));
-    model.put(&index, &key(20), Item::Id(20));
+    let mut model = fill(&index);
     index.flush().expect("flush");
     model.put(&index, &key(21), Item::Id(21));
     model.put(&index, &key(22), Item::Term(b"term 22".to_vec()));

@@ -45,7 +45,7 @@ pub(crate) fn lane_dir(epoch_dir: &Path, lane: u32) -> PathBuf {
 }
 
 pub(crate) fn segment_path(lane_dir: &Path, number: u64) -> PathBuf {
-    lane_dir.join(format!("{number:020}.{SEGMENT}"))
+    fs::numbered(lane_dir, number, SEGMENT)
 }
 
 impl Epoch {
@@ -157,16 +157,12 @@ impl Epoch {
 
 /// Whether a path is named as our segments are.
 pub(crate) fn is_segment(path: &Path) -> bool {
-    number_of(path).is_some()
+    segment_number(path).is_some()
 }
 
 /// The number in a segment's name; none of ours comes near 2^62.
-pub(crate) fn number_of(path: &Path) -> Option<u64> {
-    let digits = path.file_stem()?.to_str()?;
-    let named = path.extension().is_some_and(|e| e == SEGMENT)
-        && digits.len() == 20
-        && digits.bytes().all(|b| b.is_ascii_digit());
-    if named { digits.parse().ok().filter(|&number| number < 1 << 62) } else { None }
+pub(crate) fn segment_number(path: &Path) -> Option<u64> {
+    fs::number_of(path, SEGMENT).filter(|&number| number < 1 << 62)
 }
 
 /// The epochs that are there, whatever CURRENT says; an error for one whose META is not readable.

@@ -50,6 +50,16 @@ impl PayloadWriter {
     }
 }
 
+/// The number that the bytes begin with, little-endian; 0 if they are too few.
+pub(crate) fn word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+/// As [`word`], of eight bytes.
+pub(crate) fn long(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |long| u64::from_le_bytes(*long))
+}
+
 /// A checked frame, read field by field.
 #[derive(Debug)]
 pub(crate) struct Payload<'a> {
@@ -105,9 +115,8 @@ pub(crate) fn open<'a>(path: &'a Path, bytes: &'a [u8], magic: &[u8; 8]) -> Resu
         return Err(Error::corrupt(path, 0, "not a file of this kind (wrong magic)"));
     }
     let (body, crc) = bytes.split_at(bytes.len() - CRC);
-    let word = |at: usize| u32::from_le_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
-    check_version(path, word(8))?;
-    if word(12) as usize != body.len() - HEADER {
+    check_version(path, word(&body[8..]))?;
+    if word(&body[12..]) as usize != body.len() - HEADER {
         return Err(Error::corrupt(path, 12, "the length does not match the file's"));
     }
     if crc32fast::hash(body).to_le_bytes() != *crc {

@@ -1,6 +1,7 @@
 //! What the tests of the engine share.
 #![allow(dead_code, unused_imports, reason = "every test uses a part of it")]
 
+pub(crate) mod around;
 pub(crate) mod simulated;
 pub(crate) mod small;
 pub(crate) mod threads;

@@ -27,22 +27,28 @@ pub(crate) fn open(path: &Path) -> Result<Index, Error> {
 /// A small index of one lane with two segments, terms, and a set large enough for a delta.
 pub(crate) fn small(path: &Path) -> Model {
     let index = open(path).expect("create");
-    let mut model = Model::default();
-    for n in 0..12 {
-        model.put(&index, &key(n), Item::Id(n));
-        model.put(&index, &key(n % 3), Item::Term(format!("term {n}").into_bytes()));
-    }
-    for id in 0..70 {
-        model.put(&index, b"popular", Item::Id(id));
-    }
-    index.flush().expect("flush");
-    model.delete(&index, &key(7), &Item::Id(7));
-    model.delete(&index, b"popular", &Item::Id(7));
-    model.put(&index, &key(20), Item::Id(20));
+    let model = fill(&index);
     index.close().expect("close");
     let segments =
         files(path).iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).count();
     assert_eq!(segments, 2);
+    model
+}
+
+/// Terms and a large set in a segment, and changes after it.
+pub(crate) fn fill(index: &Index) -> Model {
+    let mut model = Model::default();
+    for n in 0..12 {
+        model.put(index, &key(n), Item::Id(n));
+        model.put(index, &key(n % 3), Item::Term(format!("term {n}").into_bytes()));
+    }
+    for id in 0..70 {
+        model.put(index, b"popular", Item::Id(id));
+    }
+    index.flush().expect("flush");
+    model.delete(index, &key(7), &Item::Id(7));
+    model.delete(index, b"popular", &Item::Id(7));
+    model.put(index, &key(20), Item::Id(20));
     model
 }
 

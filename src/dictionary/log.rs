@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
-use crate::frame::{FORMAT_VERSION, check_version};
+use crate::frame::{FORMAT_VERSION, check_version, long, word};
 use crate::fs::{Fs, OpenFile};
 
 const MAGIC: &[u8; 8] = b"LSMI-TRM";
@@ -248,14 +248,6 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (record, after) = bytes.split_at_checked(len.checked_add(RECORD_HEADER + CRC)?)?;
     let (body, crc) = record.split_at(record.len() - CRC);
     (crc32fast::hash(body) == word(crc)).then_some((body, after))
-}
-
-fn long(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(0, |long| u64::from_le_bytes(*long))
-}
-
-fn word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 #[cfg(test)]

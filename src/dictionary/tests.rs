@@ -1,6 +1,7 @@
 //! The dictionary as a whole: lives of terms and ids, in memory and over its file.
 
 use super::*;
+use crate::error::Error;
 use crate::fs::Fs;
 use crate::hash::HashKey;
 

@@ -31,6 +31,20 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
+/// The name of the n-th file of a kind.
+pub(crate) fn numbered(dir: &Path, number: u64, extension: &str) -> PathBuf {
+    dir.join(format!("{number:020}.{extension}"))
+}
+
+/// The number in such a name.
+pub(crate) fn number_of(path: &Path, extension: &str) -> Option<u64> {
+    let digits = path.file_stem()?.to_str()?;
+    let named = path.extension().is_some_and(|e| e == extension)
+        && digits.len() == 20
+        && digits.bytes().all(|b| b.is_ascii_digit());
+    if named { digits.parse().ok() } else { None }
+}
+
 impl Fs {
     pub(crate) fn new(system: Arc<dyn FileSystem>) -> Self {
         Self { system, poison: Arc::default() }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use crate::mmap::Mapping;
 pub use disk::Disk;
-pub(crate) use handle::{Fs, OpenFile, temporary};
+pub(crate) use handle::{Fs, OpenFile, number_of, numbered, temporary};
 
 /// What there is under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::{Lost, Repairer, damage};
 use crate::chain::Chain;
 use crate::compaction::{BOTTOM, LEVEL_1};
 use crate::dictionary::TERM_ID_FLAG;
-use crate::epoch::{Epoch, is_segment, lane_dir, number_of, segment_path};
+use crate::epoch::{Epoch, is_segment, lane_dir, segment_number, segment_path};
 use crate::error::Result;
 use crate::layers::{Layer, walk};
 use crate::manifest::{FILE_NAME, Manifest, ManifestSegment};
@@ -164,7 +164,7 @@ impl Repairer {
 
     /// A number that no segment of the lane has had.
     fn next_number(&self, dir: &Path) -> Result<u64> {
-        let numbers = self.fs.list(dir)?.iter().filter_map(|path| number_of(path)).max();
+        let numbers = self.fs.list(dir)?.iter().filter_map(|path| segment_number(path)).max();
         Ok(numbers.map_or(1, |number| number + 1))
     }
 

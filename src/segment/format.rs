@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::mph::MphParams;
 use crate::error::{Error, Result};
-use crate::frame::{FORMAT_VERSION, check_version};
+use crate::frame::{FORMAT_VERSION, check_version, long, word};
 
 pub(crate) const MAGIC: &[u8; 8] = b"LSMI-SEG";
 pub(crate) const HEADER_LEN: usize = 128;
@@ -150,28 +150,28 @@ impl Header {
         if &header[..8] != MAGIC {
             return Err(Error::corrupt(path, 0, "not a segment (wrong magic)"));
         }
-        check_version(path, u32_at(header, VERSION_AT))?;
-        if crc32fast::hash(&header[..CHECKSUM_AT]) != u32_at(header, CHECKSUM_AT) {
+        check_version(path, word(&header[VERSION_AT..]))?;
+        if crc32fast::hash(&header[..CHECKSUM_AT]) != word(&header[CHECKSUM_AT..]) {
             return Err(Error::corrupt(path, CHECKSUM_AT, "the header's checksum does not match"));
         }
         let decoded = Self {
             origin: Origin {
-                lane: u32_at(header, LANE_AT),
-                number: u64_at(header, NUMBER_AT),
+                lane: word(&header[LANE_AT..]),
+                number: long(&header[NUMBER_AT..]),
                 level: header[LEVEL_AT],
-                flushed: u64_at(header, FLUSHED_AT),
+                flushed: long(&header[FLUSHED_AT..]),
             },
             mph: MphParams {
-                keys: u64_at(header, KEYS_AT),
-                buckets: u64_at(header, BUCKETS_AT),
-                slots: u64_at(header, SLOTS_AT),
-                seed: u64_at(header, SEED_AT),
-                multiplier: u64_at(header, MULTIPLIER_AT),
+                keys: long(&header[KEYS_AT..]),
+                buckets: long(&header[BUCKETS_AT..]),
+                slots: long(&header[SLOTS_AT..]),
+                seed: long(&header[SEED_AT..]),
+                multiplier: long(&header[MULTIPLIER_AT..]),
             },
-            postings_words: u64_at(header, POSTINGS_AT),
-            tombstones: u64_at(header, TOMBSTONES_AT),
-            deltas: u64_at(header, DELTAS_AT),
-            checksums: std::array::from_fn(|i| u32_at(header, CHECKSUMS_AT + 4 * i)),
+            postings_words: long(&header[POSTINGS_AT..]),
+            tombstones: long(&header[TOMBSTONES_AT..]),
+            deltas: long(&header[DELTAS_AT..]),
+            checksums: std::array::from_fn(|i| word(&header[CHECKSUMS_AT + 4 * i..])),
         };
         let special = decoded.tombstones.checked_add(decoded.deltas);
         if !decoded.mph.plausible()
@@ -187,14 +187,6 @@ impl Header {
         }
         Ok((decoded, layout))
     }
-}
-
-fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
-    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-}
-
-fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
-    u64::from(u32_at(header, at)) | (u64::from(u32_at(header, at + 4)) << 32)
 }
 
 #[cfg(test)]

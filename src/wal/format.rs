@@ -36,7 +36,7 @@ use std::path::Path;
 
 use crate::change::Op;
 use crate::error::{Error, Result};
-use crate::frame::{FORMAT_VERSION, check_version};
+use crate::frame::{FORMAT_VERSION, check_version, long, word};
 use crate::hash::{Fingerprint, KeyHasher};
 
 pub(super) const MAGIC: &[u8; 8] = b"LSMI-WAL";
@@ -272,14 +272,6 @@ pub(super) fn content(payload: &[u8]) -> Option<Content<'_>> {
         LoggedOp { fingerprint: Fingerprint(long(op)), id: word & !DELETE, op: kind }
     });
     Some((terms, ops.collect()))
-}
-
-fn long(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(0, |long| u64::from_le_bytes(*long))
-}
-
-fn word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 #[cfg(test)]

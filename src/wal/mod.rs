@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::fs::{Fs, OpenFile};
+use crate::fs::{self, Fs, OpenFile};
 use crate::hash::KeyHasher;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +90,7 @@ struct Sealed {
 }
 
 pub(crate) fn file_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:020}.{EXTENSION}"))
+    fs::numbered(dir, number, EXTENSION)
 }
 
 /// Whether a log is more than the empty one of a new index.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::format::{self, Found, HEADER, Header, MAX_SEQUENCE, RawRecord, Seed};
 use super::{DIRECTORY, EXTENSION, LoggedOp, Sealed, file_path};
 use crate::error::{Error, Result};
-use crate::fs::Fs;
+use crate::fs::{Fs, number_of};
 use crate::hash::KeyHasher;
 
 /// Bytes of the log that recovery left out.
@@ -68,15 +68,7 @@ pub(super) struct LogFile {
 
 /// Whether a path is named as the log's files are.
 pub(crate) fn is_log_file(path: &Path) -> bool {
-    number_of(path).is_some()
-}
-
-fn number_of(path: &Path) -> Option<u64> {
-    let digits = path.file_stem()?.to_str()?;
-    let named = path.extension().is_some_and(|e| e == EXTENSION)
-        && digits.len() == 20
-        && digits.bytes().all(|b| b.is_ascii_digit());
-    if named { digits.parse().ok() } else { None }
+    number_of(path, EXTENSION).is_some()
 }
 
 impl Scan {
@@ -93,7 +85,7 @@ impl Scan {
         let dir = root.join(DIRECTORY);
         // Without its directory the log has no files either.
         let files = if fs.exists(&dir)? { fs.list(&dir)? } else { Vec::new() };
-        let mut numbers: Vec<u64> = files.iter().filter_map(|p| number_of(p)).collect();
+        let mut numbers: Vec<u64> = files.iter().filter_map(|p| number_of(p, EXTENSION)).collect();
         numbers.sort_unstable();
         let mut scan = Self {
             dir,

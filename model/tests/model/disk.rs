@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::simulated::{Loss, Simulated};
 use crate::support::{
-    Crashes, ROOT, Turns, config, explore, holds, key, keys_of, on_disk, together, with,
+    Crashes, ROOT, config, explore, holds, key, keys_of, on_disk, together, turns, with,
 };
 use lsm_index::{Durability, Error, Index, Loader, Op};
 
@@ -46,7 +46,7 @@ fn what_a_shared_sync_promised_survives_a_power_failure() {
 fn a_sync_that_fails_ends_all_promises() {
     explore(|| {
         let system = Simulated::new();
-        let turns = Arc::new(Turns::new(system.clone()));
+        let turns = Arc::new(turns(&system));
         let index = Index::open_on(turns.clone(), Path::new(ROOT), &config(1, 100)).expect("opens");
         let (index, failed) = (Arc::new(index), Arc::new(AtomicBool::new(false)));
         let crashes = Arc::new(Crashes::default());

@@ -9,7 +9,9 @@ use lsm_index::{Index, verify_on};
 
 /// Machines as a crash leaves them, each with pairs that have to be there.
 #[derive(Default)]
-pub(crate) struct Crashes(Mutex<Vec<(Simulated, Vec<(Vec<u8>, u32)>)>>);
+pub(crate) struct Crashes(Mutex<Vec<(Simulated, Pairs)>>);
+
+type Pairs = Vec<(Vec<u8>, u32)>;
 
 impl Crashes {
     pub(crate) fn keep(&self, crashed: Simulated, promised: &[(Vec<u8>, u32)]) {

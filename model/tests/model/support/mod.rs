@@ -1,4 +1,7 @@
 //! Runs of the model, and what its threads work on.
+#[path = "../../../../native_test/support/around.rs"]
+#[allow(dead_code, reason = "the tests of the engine use more of it")]
+pub(crate) mod around;
 #[path = "../../../../native_test/support/simulated/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests of the engine use more of it")]
 pub(crate) mod simulated;
@@ -17,7 +20,7 @@ use shuttle::{Config as Model, Runner};
 use simulated::Simulated;
 
 pub(crate) use crashes::Crashes;
-pub(crate) use turns::Turns;
+pub(crate) use turns::{Turn, Turns};
 
 pub(crate) const HASH_KEY: HashKey = HashKey(*b"not secret: test");
 pub(crate) const ROOT: &str = "/db";
@@ -67,9 +70,13 @@ pub(crate) fn in_memory(lanes: u32, threshold: u32) -> Arc<Index> {
     Arc::new(Index::in_memory(&config(lanes, threshold)).expect("an index"))
 }
 
+pub(crate) fn turns(system: &Simulated) -> Turns {
+    Turns::new(system.clone(), Turn::default())
+}
+
 /// On a file system whose operations are places for other threads to come in between.
 pub(crate) fn on_disk(system: &Simulated, config: &Config) -> Arc<Index> {
-    let system = Arc::new(Turns::new(system.clone()));
+    let system = Arc::new(turns(system));
     Arc::new(Index::open_on(system, Path::new(ROOT), config).expect("opens"))
 }
 
