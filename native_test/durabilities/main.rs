@@ -4,6 +4,9 @@
 //!
 //! `DURABILITY_SEEDS=from..to` sets which scripts are run. A script that fails is made shorter first.
 
+mod oracle;
+mod script;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,206 +17,12 @@ use lsm_index::{
     Change, Config, Durability, Index, Loader, Most, Op, Recovery, Result, SMALLEST_LOG, Target,
     Verifier,
 };
+use oracle::Oracle;
+use script::{Crash, IDS, KEYS, Pair, Script, Step, TERMS, key, term};
+use support::config;
 use support::simulated::{Loss, Simulated};
-use support::{Random, config};
 
 const ROOT: &str = "/db";
-const KEYS: usize = 5;
-const IDS: u32 = 3;
-const TERMS: u32 = 4;
-
-/// A key and what it may lead to: ids below [`IDS`], then terms.
-type Pair = (usize, u32);
-
-#[derive(Clone, Debug)]
-enum Step {
-    Change(Op, Pair, Durability),
-    Batch(Vec<(Op, Pair)>, Durability),
-    Load(Vec<Pair>),
-    Flush,
-    FlushLane(u32),
-    Compact,
-    Work,
-    Sync,
-    Close,
-    Crash(Crash),
-    /// The step is interrupted: which of the moments, and how.
-    Within(Box<Step>, u64, u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Crash {
-    Killed,
-    Restarted,
-    Power,
-}
-
-#[derive(Clone, Debug)]
-struct Script {
-    durability: Durability,
-    num_lanes: u32,
-    threshold: u32,
-    steps: Vec<Step>,
-}
-
-fn key(n: usize) -> Vec<u8> {
-    format!("key {n}").into_bytes()
-}
-
-fn term(target: u32) -> Vec<u8> {
-    format!("term {target}").into_bytes()
-}
-
-fn durability(random: &mut Random) -> Durability {
-    [Durability::Memory, Durability::Os, Durability::Sync][random.below(3)]
-}
-
-fn op(random: &mut Random) -> Op {
-    [Op::Put, Op::Delete][random.below(2)]
-}
-
-/// How many keys and ids, and terms, a script is about: few, so that changes meet.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    keys: usize,
-    ids: u32,
-    terms: u32,
-}
-
-impl Range {
-    fn pair(self, random: &mut Random) -> Pair {
-        let target = random.below((self.ids + self.terms) as usize) as u32;
-        // Terms are counted from where ids end at the most.
-        let target = if target < self.ids { target } else { target - self.ids + IDS };
-        (random.below(self.keys), target)
-    }
-
-    fn without_terms(self) -> Self {
-        Self { ids: self.ids.max(1), terms: 0, ..self }
-    }
-}
-
-fn step(random: &mut Random, range: Range) -> Step {
-    let plain = range.without_terms();
-    match random.below(100) {
-        0..50 => Step::Change(op(random), range.pair(random), durability(random)),
-        50..58 => {
-            let some = 1 + random.below(5);
-            let batch = (0..some).map(|_| (op(random), plain.pair(random))).collect();
-            Step::Batch(batch, durability(random))
-        }
-        58..64 => Step::Load((0..1 + random.below(3)).map(|_| plain.pair(random)).collect()),
-        64..67 => Step::Flush,
-        67..71 => Step::FlushLane(random.below(2) as u32),
-        71..73 => Step::Compact,
-        73..79 => Step::Work,
-        79..81 => Step::Sync,
-        81..83 => Step::Close,
-        83..92 => Step::Crash([Crash::Killed, Crash::Restarted, Crash::Power][random.below(3)]),
-        _ => loop {
-            let step = step(random, range);
-            if !matches!(step, Step::Crash(_) | Step::Within(..)) {
-                break Step::Within(Box::new(step), random.next(), random.next());
-            }
-        },
-    }
-}
-
-fn script(seed: u64) -> Script {
-    let mut random = Random(seed);
-    let len = [8, 16, 40, 150][random.below(4)];
-    let (ids, terms) = [(IDS, TERMS), (1, 2), (IDS, 0), (0, TERMS)][random.below(4)];
-    let range = Range { keys: 1 + random.below(KEYS), ids, terms };
-    Script {
-        durability: durability(&mut random),
-        num_lanes: 1 + random.below(3) as u32,
-        threshold: [1, 2, 4, 1000][random.below(4)],
-        steps: (0..len).map(|_| step(&mut random, range)).collect(),
-    }
-}
-
-/// What one pair may be after a crash.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Past {
-    now: bool,
-    /// After the process died, and after the power failed.
-    killed: BTreeSet<bool>,
-    power: BTreeSet<bool>,
-}
-
-impl Past {
-    fn settled(now: bool) -> Self {
-        Self { now, killed: [now].into(), power: [now].into() }
-    }
-
-    fn become_now(&mut self, now: bool, durability: Durability) {
-        self.now = now;
-        for (set, survives) in [
-            (&mut self.killed, durability != Durability::Memory),
-            (&mut self.power, durability == Durability::Sync),
-        ] {
-            if survives {
-                set.clear();
-            }
-            set.insert(now);
-        }
-    }
-}
-
-/// What may be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Oracle(BTreeMap<Pair, Past>);
-
-impl Oracle {
-    fn new(found: &BTreeSet<Pair>) -> Self {
-        let pairs = (0..KEYS).flat_map(|key| (0..IDS + TERMS).map(move |target| (key, target)));
-        Self(pairs.map(|pair| (pair, Past::settled(found.contains(&pair)))).collect())
-    }
-
-    fn change(&mut self, op: Op, pair: Pair, durability: Durability) -> bool {
-        let past = self.0.get_mut(&pair).expect("all are there");
-        let before = past.now;
-        past.become_now(op == Op::Put, durability);
-        before != past.now
-    }
-
-    fn settle(&mut self) {
-        self.0.values_mut().for_each(|past| *past = Past::settled(past.now));
-    }
-
-    /// A sync of the log: what survives the process is on stable storage then.
-    fn sync_log(&mut self) {
-        self.0.values_mut().for_each(|past| past.power = past.killed.clone());
-    }
-
-    /// The one or the other.
-    fn or(mut self, other: &Self) -> Self {
-        for (pair, past) in &mut self.0 {
-            past.killed.extend(&other.0[pair].killed);
-            past.power.extend(&other.0[pair].power);
-        }
-        self
-    }
-
-    fn check_now(&self, found: &BTreeSet<Pair>) -> std::result::Result<(), String> {
-        let wrong = self.0.iter().find(|(pair, past)| past.now != found.contains(pair));
-        wrong.map_or(Ok(()), |(pair, past)| Err(format!("{pair:?} should be {}", past.now)))
-    }
-
-    fn check(&self, found: &BTreeSet<Pair>, loss: Loss) -> std::result::Result<(), String> {
-        let allowed = |past: &Past, is: bool| match loss {
-            Loss::Nothing => past.killed.contains(&is),
-            Loss::Unsynced => past.power.contains(&is),
-        };
-        match self.0.iter().find(|(pair, past)| !allowed(past, found.contains(pair))) {
-            Some((pair, _)) => Err(format!(
-                "{pair:?} is {} after a crash ({loss:?}) and cannot be",
-                found.contains(pair)
-            )),
-            None => Ok(()),
-        }
-    }
-}
 
 /// An index that is open, and what it should hold.
 struct Run<'s> {
@@ -439,7 +248,7 @@ fn promises_hold_whatever_is_mixed() {
     let [from, to]: [u64; 2] = [range.0, range.1].map(|n| n.parse().expect("a number"));
     let mut failures = Vec::new();
     for seed in from..to {
-        let script = script(seed);
+        let script = Script::random(seed);
         if run(&script).is_err() {
             let (script, failure) = shortened(script);
             failures.push(format!("seed {seed}: {failure}\n{script:#?}"));
