@@ -53,6 +53,7 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and a small demo
 	cd elixir && mix format --check-formatted && mix format --check-formatted ../demo/*.exs
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
+	cargo clippy --tests --manifest-path model/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	cargo bench --no-default-features --no-run
 	cd elixir && MIX_ENV=test mix compile --force --warnings-as-errors

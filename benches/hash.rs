@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --no-default-features --bench hash`
 //!
-//! `siphash/*`: SipHash-2-4 of keys of 8, 16 and 26 bytes. `lane/*`: the table of slots that look-ups
-//! use, beside the jump consistent hash it is filled from, computed each time; 64 lanes.
+//! `siphash/*`: SipHash-2-4 of keys of 8, 16 and 26 bytes. `lane/*`: the table of slots that
+//! look-ups use, beside the jump consistent hash it is filled from, computed each time; 64 lanes.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Look-ups, nanoseconds per key, places in random order: the index whole in segments, whole in
 //! overlays, and in mapped files, beside a `hashbrown::HashMap<u64, u32>` (SipHash-1-3).
 //!
-//! `cargo bench --no-default-features --bench lookup`, `LSM_BENCH_10M=1 cargo bench --no-default-features --bench lookup` for 10 M keys too.
+//! `cargo bench --no-default-features --bench lookup`, `LSM_BENCH_10M=1 cargo bench
+//! --no-default-features --bench lookup` for 10 M keys too.
 //!
 //! `hit`, `miss`: one call of `get`. `batch of 100`: `get_many`, divided by 100. The map gives what
 //! memory of that size can do; it stores 8-byte keys in 28 to 37 bytes, the index any key in 12.

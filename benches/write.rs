@@ -3,9 +3,9 @@
 //! `cargo bench --no-default-features --bench write`
 //!
 //! `1 000 puts` and `1 000 deletes`: without the background work, as if a compactor on another core
-//! did it. `and work`: with the flushes and merges that fall due meanwhile. `put, pair is there`: the
-//! commonest put, which changes nothing. `batch of 100`: `write`, divided by 100. `load`: all of
-//! 1 M pairs into an empty index, in bulk.
+//! did it. `and work`: with the flushes and merges that fall due meanwhile. `put, pair is there`:
+//! the commonest put, which changes nothing. `batch of 100`: `write`, divided by 100. `load`: all
+//! of 1 M pairs into an empty index, in bulk.
 
 mod support;
 

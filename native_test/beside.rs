@@ -59,8 +59,8 @@ impl Watch for Stop {
     }
 }
 
-/// A close that cannot flush leaves everything to the log. Whoever shortens that at the moment finds
-/// lanes that need nothing of it, as they were cleared.
+/// A close that cannot flush leaves everything to the log. Whoever shortens that at the moment
+/// finds lanes that need nothing of it, as they were cleared.
 #[test]
 fn a_close_that_fails_keeps_the_log() {
     let system = Simulated::new();

@@ -138,7 +138,8 @@ fn files_that_changed_places_are_found() {
     }
 }
 
-/// Opening does not look at entries; a batch that comes upon a broken one makes none of its changes.
+/// Opening does not look at entries; a batch that comes upon a broken one makes none of its
+/// changes.
 #[test]
 fn a_batch_that_meets_damage_changes_nothing() {
     let dir = temporary();

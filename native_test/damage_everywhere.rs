@@ -1,5 +1,5 @@
-//! Every file of an index damaged in every way: verifying finds it, or it does no harm; nothing panics,
-//! and nothing asks for much more memory than the files take.
+//! Every file of an index damaged in every way: verifying finds it, or it does no harm; nothing
+//! panics, and nothing asks for much more memory than the files take.
 
 mod support;
 
@@ -75,7 +75,8 @@ fn data_files(system: &Simulated) -> Files {
 }
 
 impl Sample {
-    /// Does the steps of a script that need no reopen and no load; after `flush_at` of them a flush.
+    /// Does the steps of a script that need no reopen and no load; after `flush_at` of them a
+    /// flush.
     fn new(seed: u64, len: usize, flush_at: usize, close: bool) -> Self {
         let system = Simulated::new();
         let created = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(2, 1000) };

@@ -1,5 +1,5 @@
-//! Faults at every file operation of a workload: what was acknowledged stays, nothing is there by half,
-//! reads go on, and so does everything else once the fault is gone, by itself or by a reopen.
+//! Faults at every file operation of a workload: what was acknowledged stays, nothing is there by
+//! half, reads go on, and so does everything else once the fault is gone, by itself or by a reopen.
 
 mod support;
 
@@ -352,9 +352,9 @@ fn a_close_that_fails_loses_nothing() {
     report(&format!("fault test: {faults} faults while closing"));
 }
 
-/// A disk that lies: nothing can be promised, not even whole steps (a lane's manifest that was put in
-/// place only seemingly is an old one, and nothing tells). But nothing panics, and what is opened later
-/// is refused or holds what was there once.
+/// A disk that lies: nothing can be promised, not even whole steps (a lane's manifest that was put
+/// in place only seemingly is an old one, and nothing tells). But nothing panics, and what is
+/// opened later is refused or holds what was there once.
 #[test]
 fn a_disk_that_lies_does_not_make_contents_up() {
     let [refused, whole, other] = [const { AtomicU64::new(0) }; 3];

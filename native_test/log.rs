@@ -1,4 +1,5 @@
-//! The write-ahead log as a user sees it: what lasts, how large it grows, what is told of a recovery.
+//! The write-ahead log as a user sees it: what lasts, how large it grows, what is told of a
+//! recovery.
 
 mod support;
 
@@ -257,7 +258,8 @@ fn a_sync_is_shared() {
     assert!(syncs < u64::from(WRITERS * EACH) / 3, "{syncs} syncs");
 }
 
-/// After a sync that failed nobody knows what the disk holds, and another that succeeds tells nothing.
+/// After a sync that failed nobody knows what the disk holds, and another that succeeds tells
+/// nothing.
 #[test]
 fn a_failed_sync_refuses_writes_and_reads_go_on() {
     let dir = temporary();
@@ -282,7 +284,8 @@ fn a_failed_sync_refuses_writes_and_reads_go_on() {
     index.change(b"after", 1, Op::Put, Durability::Sync).expect("works again");
 }
 
-/// The next opener begins where the log ended; whoever still waits for a sync must not append to it.
+/// The next opener begins where the log ended; whoever still waits for a sync must not append to
+/// it.
 #[test]
 fn a_sync_that_outlives_the_index_leaves_the_log_alone() {
     let dir = temporary();

@@ -1,5 +1,5 @@
-//! Where the log ends after a crash: a torn end is cut off and told, damage is an error, and the two
-//! are told apart by what was synced and by whether the system was started since.
+//! Where the log ends after a crash: a torn end is cut off and told, damage is an error, and the
+//! two are told apart by what was synced and by whether the system was started since.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Changes of different durability on one index, and bulk loads, which go past the log: a promise holds
-//! whatever came before it without one.
+//! Changes of different durability on one index, and bulk loads, which go past the log: a promise
+//! holds whatever came before it without one.
 
 mod support;
 

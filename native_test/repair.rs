@@ -257,8 +257,8 @@ fn any_flipped_bit_can_be_repaired() {
     }
 }
 
-/// A place of the dictionary goes from one term to another. If the record of the later one is lost, the
-/// former must not come back: keys would lead to what was never theirs.
+/// A place of the dictionary goes from one term to another. If the record of the later one is lost,
+/// the former must not come back: keys would lead to what was never theirs.
 #[test]
 fn a_former_term_does_not_come_back() {
     let system = Simulated::new();

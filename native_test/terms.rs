@@ -36,8 +36,8 @@ fn forgotten_before_written(path: &Path) {
     crash(index);
 }
 
-/// Slices of a listing hold every target that is there throughout, once; those removed meanwhile may
-/// be missing.
+/// Slices of a listing hold every target that is there throughout, once; those removed meanwhile
+/// may be missing.
 #[test]
 fn a_listing_has_each_target_once() {
     let index = Index::in_memory(&config()).expect("in memory");

@@ -1,5 +1,5 @@
-//! Who tells the worker that there is work: every overlay that fills up is flushed, by a worker that
-//! does nothing unless it is woken.
+//! Who tells the worker that there is work: every overlay that fills up is flushed, by a worker
+//! that does nothing unless it is woken.
 
 mod support;
 
@@ -85,8 +85,8 @@ fn work_when_woken(index: &Index, woken: mpsc::Receiver<()>) {
     }
 }
 
-/// A put fills the overlay of the lane that the worker has just looked at, while it goes through the
-/// others before it rests. Nothing but the wake-up of that very put leads to its flush.
+/// A put fills the overlay of the lane that the worker has just looked at, while it goes through
+/// the others before it rests. Nothing but the wake-up of that very put leads to its flush.
 #[test]
 fn no_wake_up_is_lost() {
     const LANES: u32 = 1024;

@@ -92,8 +92,8 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Whether a change takes nothing but ids that can be over; what it leaves where it is, as it does
-    /// the ids of large sets, does not matter.
+    /// Whether a change takes nothing but ids that can be over; what it leaves where it is, as it
+    /// does the ids of large sets, does not matter.
     pub(crate) fn is_in_range(&self) -> bool {
         self.work() > 4 * SMALL_SET || self.newest_first().all(RecordRef::is_in_range)
     }
@@ -114,8 +114,8 @@ impl<'a> Chain<'a> {
         self.newest_first().map(listed).sum()
     }
 
-    /// Whether that is more than `most`. On the way of every look-up: told without the walk where that
-    /// is easy, it saves a twentieth to a tenth of one.
+    /// Whether that is more than `most`. On the way of every look-up: told without the walk where
+    /// that is easy, it saves a twentieth to a tenth of one.
     #[inline]
     pub(crate) fn exceeds(&self, most: usize) -> bool {
         match self.newest {

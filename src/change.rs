@@ -1,8 +1,8 @@
 //! Changes of a lane: first it is found out what they come to, then they are made.
 //!
 //! Planning reads what the layers say and changes nothing, so that damage met on the way stops a
-//! batch before its first change. Making them takes the lane's lock for a moment, a batch those of all
-//! its lanes together. The gate, held over both, keeps other writers away.
+//! batch before its first change. Making them takes the lane's lock for a moment, a batch those of
+//! all its lanes together. The gate, held over both, keeps other writers away.
 
 use std::sync::Arc;
 
@@ -59,8 +59,8 @@ pub(crate) struct LanePlan<'i> {
     growth: i64,
     /// The log has the batch's part of this lane although nothing changes.
     logged: bool,
-    /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for the
-    /// caller to drop, the one it replaced.
+    /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for
+    /// the caller to drop, the one it replaced.
     exchange: Option<Overlay>,
 }
 
@@ -191,8 +191,8 @@ impl Lane {
         Ok(Some(KeyPlan { fingerprint, edit, start, growth, known_below }))
     }
 
-    /// Makes the changes of one key, which `record` of the log has. True if that filled the overlay, and there is work for the
-    /// compactor.
+    /// Makes the changes of one key, which `record` of the log has. True if that filled the
+    /// overlay, and there is work for the compactor.
     pub(crate) fn make(
         &self,
         _gate: &Gate<'_>,
@@ -208,10 +208,9 @@ impl Lane {
         state.freeze_if_full(limits)
     }
 
-    /// Takes in that `record` has changes of this lane that come to nothing. Never freezes.
-    pub(crate) fn note_logged(&self, _gate: &Gate<'_>, record: Option<u64>) -> bool {
+    /// Takes in that `record` has changes of this lane that come to nothing.
+    pub(crate) fn note_logged(&self, _gate: &Gate<'_>, record: Option<u64>) {
         self.state.write().logged.note(record);
-        false
     }
 
     fn grow(&self, state: &mut State, growth: i64) {
@@ -253,8 +252,8 @@ impl<'i> LanePlan<'i> {
         self.exchange = Some(overlay);
     }
 
-    /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller holds.
-    /// True if that filled the overlay.
+    /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller
+    /// holds. True if that filled the overlay.
     pub(crate) fn publish(
         &mut self,
         state: &mut State,

@@ -121,8 +121,8 @@ impl Epoch {
         Ok(())
     }
 
-    /// Puts on stable storage what is there. A process that died may not have got as far as that, and
-    /// what is removed and written from now on relies on it.
+    /// Puts on stable storage what is there. A process that died may not have got as far as that,
+    /// and what is removed and written from now on relies on it.
     fn settle(&self, fs: &Fs, root: &Path) -> Result<()> {
         fs.sync_parent(root)?;
         fs.sync_dir(root)?;
@@ -177,8 +177,8 @@ pub(crate) fn all(fs: &Fs, root: &Path) -> Result<Vec<Result<Epoch>>> {
     Ok(epochs)
 }
 
-/// Without CURRENT a directory is free for a new index, unless segments or records in a log show that
-/// it has one: a creation that a crash cut short leaves none.
+/// Without CURRENT a directory is free for a new index, unless segments or records in a log show
+/// that it has one: a creation that a crash cut short leaves none.
 fn refuse_orphans(fs: &Fs, root: &Path) -> Result<()> {
     let refuse = |place: &Path, what| {
         let what = format!("it is missing, but {} holds {what}", place.display());

@@ -103,7 +103,8 @@ impl Index {
         scan.mend(fs)?;
         let max_log_bytes = config.max_log_bytes.unwrap_or(DEFAULT_MAX_LOG_BYTES);
         index.wal = Some(Wal::new(fs, hasher.clone(), epoch, max_log_bytes, &scan));
-        // Overlays may grow as usual meanwhile, however small they are to be: flushes take their time.
+        // Overlays may grow as usual meanwhile, however small they are to be: flushes take their
+        // time.
         index.limits = Config::default().limits();
         index.recovery = index.recover(&scan, begun)?;
         index.limits = config.limits();
@@ -291,8 +292,8 @@ impl Index {
     /// or find the index closed. Closing twice is harmless.
     ///
     /// # Errors
-    /// The first of the flush; the index is closed all the same. What was not flushed is in the log,
-    /// unless it was written with [`Durability::Memory`].
+    /// The first of the flush; the index is closed all the same. What was not flushed is in the
+    /// log, unless it was written with [`Durability::Memory`].
     pub fn close(&self) -> Result<()> {
         // Held throughout, so that whoever closes second returns when the first is done.
         let mut lock = self.lock.lock();

@@ -258,8 +258,8 @@ impl State {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|f| &f.overlay))
     }
 
-    /// Puts the active overlay aside for the flush; false if there is nothing in it. An empty one can
-    /// have records in the log: of changes that came to nothing.
+    /// Puts the active overlay aside for the flush; false if there is nothing in it. An empty one
+    /// can have records in the log: of changes that came to nothing.
     pub(crate) fn freeze(&mut self) -> bool {
         debug_assert!(self.frozen.is_none());
         if self.active.is_empty() && self.logged.records.is_none() {
@@ -282,8 +282,8 @@ impl State {
 }
 
 impl Version {
-    /// Refuses a set with ids out of range, which a damaged segment can hold: a change would put the
-    /// set into a new segment, under a sound checksum, with other ids.
+    /// Refuses a set with ids out of range, which a damaged segment can hold: a change would put
+    /// the set into a new segment, under a sound checksum, with other ids.
     pub(crate) fn check_ids(&self, fingerprint: Fingerprint, set: &Chain<'_>) -> Result<()> {
         if set.is_in_range() {
             return Ok(());

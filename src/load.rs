@@ -73,8 +73,8 @@ impl Loader {
         Some(LanePairs { lane, pairs })
     }
 
-    /// Takes the fullest lane and writes it; false if there was none. Then all that was loaded is on
-    /// stable storage.
+    /// Takes the fullest lane and writes it; false if there was none. Then all that was loaded is
+    /// on stable storage.
     ///
     /// # Errors
     /// As [`LanePairs::write`].

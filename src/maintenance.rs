@@ -133,8 +133,8 @@ impl Index {
         self.lane(lane as usize).map_or(Ok(()), |lane| lane.compact(&self.upkeep()))
     }
 
-    /// Puts everything written so far on stable storage: syncs the log, and flushes lanes with changes
-    /// that are not in it. Without a path there is nothing to do.
+    /// Puts everything written so far on stable storage: syncs the log, and flushes lanes with
+    /// changes that are not in it. Without a path there is nothing to do.
     ///
     /// # Errors
     /// As [`Index::flush`].

@@ -13,9 +13,10 @@ use memmap2::{Mmap, MmapMut};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 
-/// Files below this are read and not mapped, and memory below it comes from the heap: a system allows
-/// a process some ten thousand mappings (65 530 on Linux), and a VM that can get no more ends. And
-/// many small segments, each rounded up to a page, would take several times what they hold.
+/// Files below this are read and not mapped, and memory below it comes from the heap: a system
+/// allows a process some ten thousand mappings (65 530 on Linux), and a VM that can get no more
+/// ends. And many small segments, each rounded up to a page, would take several times what they
+/// hold.
 const SMALLEST_MAP: u64 = 64 * 1024;
 /// At most this many files are mapped at a time, by all indexes together; further ones are read.
 const MOST_MAPS: usize = 16 * 1024;

@@ -80,8 +80,8 @@ impl Index {
             let wanted: Vec<(u32, Op)> = of_key.iter().map(|op| (op.id, op.op)).collect();
             plan.add(of_key[0].fingerprint, &wanted)?;
         }
-        // Also if it comes to nothing: a later flush has the record behind it, or it would be replayed
-        // again, over what was written since.
+        // Also if it comes to nothing: a later flush has the record behind it, or it would be
+        // replayed again, over what was written since.
         let froze = plan.publish(&mut lane.state.write(), Some(record), self.limits);
         self.note(froze);
         Ok(())

@@ -20,8 +20,8 @@ pub enum Target<'a> {
 }
 
 impl Index {
-    /// Adds or removes one target of a key without waiting for more than a moment, but for the log if
-    /// the durability asks for it; true if that changed anything.
+    /// Adds or removes one target of a key without waiting for more than a moment, but for the log
+    /// if the durability asks for it; true if that changed anything.
     ///
     /// # Errors
     /// As [`Index::put`]; [`Error::IdOutOfRange`] for a number the dictionary's ids start below;

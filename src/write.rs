@@ -171,13 +171,12 @@ impl Index {
             wal.append(payload)
         });
         let record = record.transpose()?;
-        let changed = plan.is_some();
-        let froze = match plan {
-            Some(plan) => lane.make(gate, plan, record, self.limits),
-            None => lane.note_logged(gate, record),
+        let Some(plan) = plan else {
+            lane.note_logged(gate, record);
+            return Ok(false);
         };
-        self.note(froze);
-        Ok(changed)
+        self.note(lane.make(gate, plan, record, self.limits));
+        Ok(true)
     }
 
     /// Makes the changes of a batch, later ones of a pair over earlier ones: all of them, or none
@@ -295,9 +294,9 @@ impl Index {
     }
 }
 
-/// Changes that are made under the locks of all their lanes; readers wait for that, half a millisecond
-/// at the most. Those of larger batches are made in copies of the overlays, which take longer, and only
-/// those exchanged under the locks.
+/// Changes that are made under the locks of all their lanes; readers wait for that, half a
+/// millisecond at the most. Those of larger batches are made in copies of the overlays, which take
+/// longer, and only those exchanged under the locks.
 const MOST_IN_PLACE: usize = 4096;
 
 /// A batch by lane and key.

@@ -1,4 +1,5 @@
-//! What the fuzz targets share. `native_test/corpus.rs` runs the same body on the corpora, as a test.
+//! What the fuzz targets share. `native_test/corpus.rs` runs the same body on the corpora, as a
+//! test.
 
 mod body;
 #[path = "../../native_test/support/simulated/mod.rs"]

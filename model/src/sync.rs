@@ -85,8 +85,8 @@ pub(crate) struct RwLock<T> {
     data: sync::RwLock<T>,
     /// Held by who writes or may.
     writer: sync::Mutex<()>,
-    /// Tasks that read. parking_lot lets no reader pass a writer that waits, so whoever reads twice may
-    /// wait for itself: a fault even where it goes well.
+    /// Tasks that read. parking_lot lets no reader pass a writer that waits, so whoever reads twice
+    /// may wait for itself: a fault even where it goes well.
     readers: std::sync::Mutex<Vec<shuttle::current::TaskId>>,
 }
 
@@ -239,8 +239,8 @@ impl<T> OnceLock<T> {
 
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         if self.get().is_none() {
-            // Not under the lock of the standard library's: another task of this thread would wait for
-            // it in vain.
+            // Not under the lock of the standard library's: another task of this thread would wait
+            // for it in vain.
             let made = make();
             self.turn.store(true, atomic::Ordering::SeqCst);
             let _ = self.value.set(made);

@@ -1,8 +1,9 @@
-//! Random scripts that mix durabilities on one index, with crashes between calls and within them. What
-//! is there after a crash can be explained pair by pair: by the last change that was promised to survive
-//! it, or by a later one.
+//! Random scripts that mix durabilities on one index, with crashes between calls and within them.
+//! What is there after a crash can be explained pair by pair: by the last change that was promised
+//! to survive it, or by a later one.
 //!
-//! `DURABILITY_SEEDS=from..to` sets which scripts are run. A script that fails is made shorter first.
+//! `DURABILITY_SEEDS=from..to` sets which scripts are run. A script that fails is made shorter
+//! first.
 
 mod oracle;
 mod script;

@@ -1,4 +1,5 @@
-//! A scripted workload on a simulated file system, and what a crash at any of its operations may leave.
+//! A scripted workload on a simulated file system, and what a crash at any of its operations may
+//! leave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -202,7 +203,8 @@ impl History {
         if self.states[first..=last].contains(found) {
             return true;
         }
-        // Of a load that was under way some pairs may be there; what was before is on stable storage.
+        // Of a load that was under way some pairs may be there; what was before is on stable
+        // storage.
         let Some(Step::Load(pairs)) = self.steps.get(mark.done) else { return false };
         let before = &self.states[mark.done];
         let loaded: Contents = {

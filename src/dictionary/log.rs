@@ -115,9 +115,9 @@ impl TermLog {
         Ok(whole)
     }
 
-    /// Hands every whole record to `each`, wherever it lies, with its term, and in between the places
-    /// whose record is lost, if that can be told: for files that are damaged. What lies beyond
-    /// `relied_on` bytes may be a torn append.
+    /// Hands every whole record to `each`, wherever it lies, with its term, and in between the
+    /// places whose record is lost, if that can be told: for files that are damaged. What lies
+    /// beyond `relied_on` bytes may be a torn append.
     pub(crate) fn salvage(
         bytes: &[u8],
         relied_on: u64,

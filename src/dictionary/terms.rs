@@ -148,8 +148,8 @@ impl Terms {
         entry.references() == 0
     }
 
-    /// Keeps a place until segments and the log lead to it no more. Until then its term is found, and
-    /// has no other place: a crash may bring a key back that leads here.
+    /// Keeps a place until segments and the log lead to it no more. Until then its term is found,
+    /// and has no other place: a crash may bring a key back that leads here.
     pub(super) fn retire(&mut self, places: impl IntoIterator<Item = u32>) {
         for place in places {
             if let Some(entry) = self.entries.get_mut(place as usize)

@@ -48,8 +48,9 @@ impl Dictionary {
         self.shorten_log()
     }
 
-    /// Runs a flush of all lanes. No segment leads to places retired before it after it. One at a time:
-    /// a place that comes back and is retired again meanwhile must not be in the hands of two.
+    /// Runs a flush of all lanes. No segment leads to places retired before it after it. One at a
+    /// time: a place that comes back and is retired again meanwhile must not be in the hands of
+    /// two.
     pub(crate) fn recycle_around(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
         let _turn = self.recycling.lock();
         let retired: Vec<_> = self.used_shards().map(|s| s.write().take_retired()).collect();

@@ -103,7 +103,8 @@ impl Fs {
         self.sync_parent(path)
     }
 
-    /// Syncs the directory that a directory is in, unless that may not be read: then it is not ours.
+    /// Syncs the directory that a directory is in, unless that may not be read: then it is not
+    /// ours.
     pub(crate) fn sync_parent(&self, path: &Path) -> Result<()> {
         let parent = match path.parent() {
             None => return Ok(()),

@@ -25,8 +25,8 @@ pub struct Metadata {
     pub is_dir: bool,
 }
 
-/// The operations that the engine asks of a file system. Each is one call of the operating system, or
-/// behaves as one: it is done, or not, and a failure tells why.
+/// The operations that the engine asks of a file system. Each is one call of the operating system,
+/// or behaves as one: it is done, or not, and a failure tells why.
 pub trait FileSystem: Debug + Send + Sync {
     /// Makes a directory in one that exists.
     ///

@@ -1,5 +1,5 @@
-//! Changes. The plain ones stay in memory and never wait; their `_dirty` twins, on a dirty scheduler,
-//! go into the log, and may wait for a flush.
+//! Changes. The plain ones stay in memory and never wait; their `_dirty` twins, on a dirty
+//! scheduler, go into the log, and may wait for a flush.
 
 use rustler::{Encoder as _, Env, Term};
 
@@ -23,8 +23,8 @@ fn delete<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) ->
     change(env, reference, key, id, Op::Delete)
 }
 
-/// Takes part in the log if `durability` asks for it, so that it may wait for a file. Answers `busy`
-/// where the change would have to wait for a flush, unless `wait` says it may.
+/// Takes part in the log if `durability` asks for it, so that it may wait for a file. Answers
+/// `busy` where the change would have to wait for a flush, unless `wait` says it may.
 #[rustler::nif(schedule = "DirtyIo")]
 fn change_dirty<'a>(
     env: Env<'a>,

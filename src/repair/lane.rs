@@ -144,8 +144,8 @@ impl Repairer {
         }
         let next_number = self.next_number(dir)?;
         let flushed = found.iter().map(|segment| segment.origin().flushed).max().unwrap_or(0);
-        // A merge replaces what it was made of: all for the bottom, all above the bottom for level 1.
-        // Files of that kind that are still there were about to be removed.
+        // A merge replaces what it was made of: all for the bottom, all above the bottom for level
+        // 1. Files of that kind that are still there were about to be removed.
         let mut segments = Vec::new();
         let mut above = u8::MAX;
         for segment in &found {

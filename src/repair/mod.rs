@@ -112,8 +112,8 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
     Ok(remedies)
 }
 
-/// Tells damage, which a missing file is too, from what may pass: a file that could not be read this
-/// time, or that another release reads.
+/// Tells damage, which a missing file is too, from what may pass: a file that could not be read
+/// this time, or that another release reads.
 fn damage(fault: Error) -> Result<Error> {
     match fault {
         Error::Corrupt { .. } => Ok(fault),

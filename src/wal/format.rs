@@ -29,8 +29,8 @@
 //! then 12 bytes an operation: the key's fingerprint, 8; the id, 4, with the highest bit for a delete
 //! ```
 //!
-//! The checksums of records begin with a seed that is secret and another one for every file, so that
-//! no bytes that somebody stored pass for a record.
+//! The checksums of records begin with a seed that is secret and another one for every file, so
+//! that no bytes that somebody stored pass for a record.
 
 use std::path::Path;
 
@@ -227,8 +227,8 @@ pub(super) fn find<'a>(bytes: &'a [u8], seed: &Seed) -> Found<'a> {
     Found::Record(RawRecord { sequence, durable: long(&header[16..]), payload })
 }
 
-/// The place of the first record at or behind `from`, looked for byte by byte, whose sequence number
-/// is within `plausible`.
+/// The place of the first record at or behind `from`, looked for byte by byte, whose sequence
+/// number is within `plausible`.
 pub(super) fn find_later(
     bytes: &[u8],
     from: usize,

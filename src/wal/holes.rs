@@ -1,10 +1,10 @@
 //! Holes in the log: where the next record should be and is not. Torn or damaged?
 //!
-//! Records that were not synced may be missing after a power failure, in any pattern; those that were
-//! synced never are, and as long as the operating system has not restarted none is, but for the one
-//! that was being appended. So a hole is *torn* if it can be explained that way: all from there on is
-//! left out, and reported. Any other hole is *damage*, and an error, unless the caller asked for
-//! salvage.
+//! Records that were not synced may be missing after a power failure, in any pattern; those that
+//! were synced never are, and as long as the operating system has not restarted none is, but for
+//! the one that was being appended. So a hole is *torn* if it can be explained that way: all from
+//! there on is left out, and reported. Any other hole is *damage*, and an error, unless the caller
+//! asked for salvage.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! The write-ahead log: one per index, shared by all lanes.
 //!
-//! A batch is one record. It is appended before its changes are made, so that a crash leaves all of it
-//! or nothing. Whoever wants it on stable storage syncs the log, once for all who wait for that
+//! A batch is one record. It is appended before its changes are made, so that a crash leaves all of
+//! it or nothing. Whoever wants it on stable storage syncs the log, once for all who wait for that
 //! (group commit). Files are of limited length; one goes when every lane has flushed past it.
 //!
 //! A lane's segments are published only once the log is synced as far as they go. So the log never
@@ -277,8 +277,8 @@ impl Wal {
         self.tail.lock().closed = true;
     }
 
-    /// The last record of the oldest file, which takes no more of them then: lanes have to be flushed up to it for that
-    /// file to go.
+    /// The last record of the oldest file, which takes no more of them then: lanes have to be
+    /// flushed up to it for that file to go.
     pub(crate) fn oldest_end(&self) -> Result<u64> {
         let mut tail = self.tail.lock();
         if tail.sealed.is_empty() && tail.current.is_some() {
@@ -363,8 +363,8 @@ impl Tail {
         self.current.as_ref().map_or(sealed, |current| current.number)
     }
 
-    /// The oldest file that is left when those without a record from `needed` on go; the next one, if
-    /// all go; none if none goes.
+    /// The oldest file that is left when those without a record from `needed` on go; the next one,
+    /// if all go; none if none goes.
     fn kept(&self, needed: u64) -> Option<u64> {
         if needed >= self.next {
             let current = self.current.as_ref().map(|current| current.len);

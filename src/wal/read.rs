@@ -131,15 +131,16 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Puts aside what the newest header says is not needed, and a file whose creation was cut short.
+    /// Puts aside what the newest header says is not needed, and a file whose creation was cut
+    /// short.
     fn keep_needed(
         &mut self,
         mut headers: Vec<Result<Header>>,
         boot: [u8; 16],
         salvage: bool,
     ) -> Result<()> {
-        // Only its creation cut short leaves the newest file without a header and without a record; but
-        // for a power failure, it is no longer than a header then.
+        // Only its creation cut short leaves the newest file without a header and without a record;
+        // but for a power failure, it is no longer than a header then.
         let boots = self.files.iter().rev().find_map(|file| file.header).map(|header| header.boot);
         let same_boot = boots.is_some_and(|of| [boot, [0; 16]].contains(&of));
         while self.files.len() > 1

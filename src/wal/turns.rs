@@ -24,8 +24,8 @@ impl Turns {
     }
 
     /// Waits for a turn, unless `done` says there is no need of it any more. Whoever waits is told
-    /// when a turn is over, all at once: with a lock in its place each would have to get hold of that
-    /// first, while those who come again and again get it before them.
+    /// when a turn is over, all at once: with a lock in its place each would have to get hold of
+    /// that first, while those who come again and again get it before them.
     pub(super) fn take_unless(&self, done: impl Fn() -> bool) -> Option<Turn<'_>> {
         let mut taken = self.taken.lock();
         while !done() {

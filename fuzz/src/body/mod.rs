@@ -1,6 +1,6 @@
 //! The body of every fuzz target: bytes in the place of files of a small index, which is then
-//! verified, opened, read, written to and closed. Nothing may panic; what `verify` finds sound has to
-//! work.
+//! verified, opened, read, written to and closed. Nothing may panic; what `verify` finds sound has
+//! to work.
 
 mod base;
 mod repair;
@@ -190,8 +190,8 @@ fn segment(system: &Simulated, flags: Flags, bytes: &[u8]) {
     }
 }
 
-/// Edits: the file, what is done to it, and two numbers. One that replaces bytes takes them from what
-/// follows.
+/// Edits: the file, what is done to it, and two numbers. One that replaces bytes takes them from
+/// what follows.
 fn directory(system: &Simulated, flags: Flags, mut bytes: &[u8]) {
     let mut files = base::files().clone();
     let names: Vec<_> = files.keys().cloned().collect();

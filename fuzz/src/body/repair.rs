@@ -8,8 +8,8 @@ use super::base::HASH_KEY;
 
 /// More than this is not made of a few bytes.
 const LONGEST: u64 = 1 << 16;
-/// Places of the dictionary above this one do take memory, 8 bytes for every place below: a file may be
-/// one of a few terms that are left of many. Checksums keep damage from asking for it.
+/// Places of the dictionary above this one do take memory, 8 bytes for every place below: a file
+/// may be one of a few terms that are left of many. Checksums keep damage from asking for it.
 const LARGEST_PLACE: u32 = (1 << 18) - 1;
 /// Of an id: it is one of the dictionary's.
 const TERM: u32 = 1 << 30;

@@ -17,8 +17,8 @@ fn open(system: &Simulated, salvage: bool) -> Result<Index> {
     Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config)
 }
 
-/// Verifies, opens, reads, writes, closes, and opens again. What was found sound may not fail, unless
-/// checksums were `forged`: then they say nothing. Whether it was sound.
+/// Verifies, opens, reads, writes, closes, and opens again. What was found sound may not fail,
+/// unless checksums were `forged`: then they say nothing. Whether it was sound.
 pub(super) fn exercise(system: &Simulated, salvage: bool, forged: bool) -> bool {
     let verified = verify(system);
     let passed = verified.is_ok();

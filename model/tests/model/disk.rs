@@ -200,8 +200,8 @@ fn closing_beside_calls_loses_nothing() {
     });
 }
 
-/// Changes with the log and without it, a load, and work on the log, beside a close: what was promised
-/// is there.
+/// Changes with the log and without it, a load, and work on the log, beside a close: what was
+/// promised is there.
 #[test]
 fn mixed_durabilities_beside_a_load_and_a_close_lose_nothing() {
     explore(|| {

@@ -77,8 +77,8 @@ fn a_term_that_is_dropped_and_put_at_once_is_kept_if_a_key_leads_to_it() {
     });
 }
 
-/// A flush that is under way when the index closes may not write the dictionary anew, which is being
-/// cleared, nor trip over places that are gone.
+/// A flush that is under way when the index closes may not write the dictionary anew, which is
+/// being cleared, nor trip over places that are gone.
 #[test]
 fn a_flush_beside_a_close_leaves_the_dictionary_whole() {
     explore(|| {

@@ -10,8 +10,8 @@ pub(crate) const ENOSPC: i32 = 28;
 /// One fault to come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
-    /// The operation it befalls: the n-th from now, from 0. All are counted, those that only read too
-    /// (mapping and the boot id are not).
+    /// The operation it befalls: the n-th from now, from 0. All are counted, those that only read
+    /// too (mapping and the boot id are not).
     pub(crate) at: u64,
     pub(crate) kind: FaultKind,
     /// It befalls every operation from then on.

@@ -1,4 +1,5 @@
-//! A file system in memory that crashes and fails at will, for tests of what the engine makes of it.
+//! A file system in memory that crashes and fails at will, for tests of what the engine makes of
+//! it.
 //!
 //! It promises what the seam asks for and nothing more: bytes are on stable storage after `sync`,
 //! names after `sync_dir` of their directory, and only then.

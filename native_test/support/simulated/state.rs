@@ -266,7 +266,8 @@ impl State {
         Ok(())
     }
 
-    /// What has a name: at present, or (`synced` too) on stable storage; each with one of its paths.
+    /// What has a name: at present, or (`synced` too) on stable storage; each with one of its
+    /// paths.
     pub(super) fn named(&self, synced: bool) -> BTreeMap<Inode, PathBuf> {
         let mut named = BTreeMap::from([(ROOT, PathBuf::from("/"))]);
         let mut dirs = vec![ROOT];
