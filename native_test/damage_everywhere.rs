@@ -10,7 +10,6 @@ mod largest;
 #[path = "support/replay.rs"]
 mod replay;
 
-use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::slice::from_ref;
@@ -23,19 +22,14 @@ use lsm_index::fs::FileSystem as _;
 use lsm_index::{Config, Error, Index, Op, Report, SMALLEST_LOG, Target, verify_on};
 use parking_lot::Mutex;
 use replay::Replay;
-use support::config;
 use support::simulated::{EIO, Fault, FaultKind, Loss, Simulated};
 use support::workload::{Contents, History, ROOT, Step, contents, looked_up, script};
+use support::{config, report};
 
 /// Most of them sleep: verifying gives an index that is written to time to finish an append.
 const THREADS: usize = 24;
 /// What an index takes beside what is in its files.
 const SLACK: usize = 2 << 20;
-
-/// Straight to standard error, which the test runner does not capture.
-fn report(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
 
 /// An index that nobody has open, and how it came about.
 struct Sample {

@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lsm_index::{Error, Index, Loader, Op, Target};
+use support::report;
 use support::simulated::{EINTR, EIO, EMFILE, ENOSPC, Fault, FaultKind, Loss, Simulated};
 use support::workload::{
     Contents, History, Mark, Step, check_usable, contents, looked_up, open, script,
@@ -27,11 +27,6 @@ const STEPS: usize = 60;
 const STEPS_UNDER_FAULT: usize = 3;
 /// Steps that are done once it is over.
 const STEPS_AFTER: usize = 5;
-
-/// Straight to standard error, which the test runner does not capture.
-fn report(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
 
 /// Says which case it was if the test ends by a panic.
 struct Case(String);

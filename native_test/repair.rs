@@ -3,85 +3,15 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use lsm_index::{Error, Index, Lost, Remedy, Result, repair_on, verify_on};
-use support::simulated::{EMFILE, Fault, FaultKind, Simulated};
-use support::small::{fill, key};
-use support::{Item, Model, Random, config, resolved};
-
-const ROOT: &str = "/db";
-const LANE: &str = "/db/epoch-00000001/lane-0000";
-
-fn open(system: &Simulated) -> Result<Index> {
-    Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 100))
-}
-
-/// Two segments, terms, a delta, and changes that only the log has.
-fn small() -> (Simulated, Model) {
-    let system = Simulated::new();
-    let index = open(&system).expect("create");
-    let mut model = fill(&index);
-    index.flush().expect("flush");
-    model.put(&index, &key(21), Item::Id(21));
-    model.put(&index, &key(22), Item::Term(b"term 22".to_vec()));
-    drop(index);
-    (system, model)
-}
-
-fn segment(number: u64) -> PathBuf {
-    Path::new(LANE).join(format!("{number:020}.seg"))
-}
-
-/// All files but the lock.
-fn files(system: &Simulated) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = system.files();
-    files.remove(Path::new("/db/LOCK"));
-    files
-}
-
-fn damage(system: &Simulated, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = system.files()[path].clone();
-    change(&mut bytes);
-    system.set_file(path, &bytes);
-}
-
-/// Repairs: first dry, then in earnest. Both tell the same, and only the second changes anything.
-fn repaired(system: &Simulated) -> Result<Vec<Remedy>> {
-    let root = Path::new(ROOT);
-    let before = files(system);
-    let planned = repair_on(Arc::new(system.clone()), root, false);
-    assert_eq!(files(system), before, "a dry run changed something");
-    let done = repair_on(Arc::new(system.clone()), root, true);
-    match (&planned, &done) {
-        (Ok(planned), Ok(done)) => assert_eq!(planned, done),
-        (Err(planned), Err(done)) => assert_eq!(planned.to_string(), done.to_string()),
-        other => panic!("{other:?}"),
-    }
-    let remedies = done?;
-    verify_on(Arc::new(system.clone()), root).expect("sound after the repair");
-    let again = repair_on(Arc::new(system.clone()), root, true).expect("repaired");
-    assert_eq!(again, [], "nothing is left to be repaired");
-    for remedy in &remedies {
-        // What was there is kept.
-        if let Some(bytes) = before.get(&remedy.path) {
-            let kept = files(system)
-                .into_iter()
-                .any(|(path, kept)| path.starts_with("/db/quarantine") && kept == *bytes);
-            let counted_anew = remedy.fault.contains("live keys");
-            assert!(kept || counted_anew, "{}", remedy.path.display());
-        }
-    }
-    Ok(remedies)
-}
-
-fn expect(remedies: &[Remedy], path: impl AsRef<Path>, lost: Lost) {
-    let [remedy] = remedies else { panic!("{remedies:?}") };
-    assert_eq!((remedy.path.as_path(), remedy.lost), (path.as_ref(), lost));
-    assert!(!remedy.fault.is_empty());
-}
+use lsm_index::fs::FileSystem as _;
+use lsm_index::{Config, Error, Index, Lost, Remedy, repair, repair_on};
+use support::repairs::{LANE, ROOT, damage, expect, files, open, repaired, segment, small};
+use support::simulated::{EMFILE, ENOSPC, Fault, FaultKind, Simulated};
+use support::small::key;
+use support::{Item, Random, config, resolved};
 
 #[test]
 fn a_sound_index_needs_nothing() {
@@ -108,7 +38,6 @@ fn a_segment_that_cannot_be_read_is_lost_and_the_others_are_not() {
         let (system, model) = small();
         let newest = segment(2);
         if gone {
-            use lsm_index::fs::FileSystem as _;
             system.remove(&newest).expect("removed");
         } else {
             // The last byte of a list.
@@ -153,43 +82,12 @@ fn a_manifest_is_made_anew_of_its_segments() {
         // What was about to be removed, and would bring key 7 back.
         system.set_file(segment(1), &obsolete);
         if gone {
-            use lsm_index::fs::FileSystem as _;
             system.remove(&path).expect("removed");
         } else {
             damage(&system, &path, |bytes| bytes[30] ^= 1);
         }
         expect(&repaired(&system).expect("repaired"), &path, Lost::Nothing);
         model.check(&open(&system).expect("open"));
-    }
-}
-
-#[test]
-fn terms_that_can_be_read_are_kept() {
-    let (system, model) = small();
-    let path = Path::new("/db/epoch-00000001/TERMS");
-    // A record of 12 bytes and "term 0"; so this is in the second one.
-    damage(&system, path, |bytes| bytes[32 + 18 + 9] ^= 1);
-    expect(&repaired(&system).expect("repaired"), path, Lost::Terms { terms: 1, pairs: 1 });
-    let index = open(&system).expect("open");
-    let lost: Vec<Vec<u8>> =
-        model.0.keys().filter(|key| resolved(&index, key) != model.0[*key]).cloned().collect();
-    assert_eq!(lost.len(), 1);
-    let (before, after) = (&model.0[&lost[0]], resolved(&index, &lost[0]));
-    assert!(after.is_subset(before) && after.len() + 1 == before.len());
-}
-
-#[test]
-fn a_lost_dictionary_takes_its_pairs_along() {
-    let (system, model) = small();
-    let path = Path::new("/db/epoch-00000001/TERMS");
-    damage(&system, path, Vec::clear);
-    expect(&repaired(&system).expect("repaired"), path, Lost::Terms { terms: 12, pairs: 12 });
-    let index = open(&system).expect("open");
-    for (key, items) in &model.0 {
-        let mut left = items.clone();
-        // What only the log has brings its term along.
-        left.retain(|item| matches!(item, Item::Id(_)) || key == b"key 22");
-        assert_eq!(resolved(&index, key), left);
     }
 }
 
@@ -257,39 +155,6 @@ fn any_flipped_bit_can_be_repaired() {
     }
 }
 
-/// A place of the dictionary goes from one term to another. If the record of the later one is lost,
-/// the former must not come back: keys would lead to what was never theirs.
-#[test]
-fn a_former_term_does_not_come_back() {
-    let system = Simulated::new();
-    let index = open(&system).expect("create");
-    let term = |kind: &str, n: u32| Item::Term(format!("{kind} {n}").into_bytes());
-    let mut model = Model::default();
-    for n in 0..200 {
-        model.put(&index, &key(n), term("old", n));
-    }
-    index.flush().expect("flush");
-    for n in 0..200 {
-        model.delete(&index, &key(n), &term("old", n));
-    }
-    index.flush().expect("flush");
-    for n in 0..100 {
-        model.put(&index, &key(n), term("new", n));
-    }
-    index.close().expect("close");
-    damage(&system, Path::new("/db/epoch-00000001/TERMS"), |bytes| {
-        let end = bytes.len();
-        bytes[end - 300..].iter_mut().for_each(|byte| *byte ^= 0x55);
-    });
-    let remedies = repaired(&system).expect("repaired");
-    assert!(matches!(remedies[..], [Remedy { lost: Lost::Terms { .. }, .. }]), "{remedies:?}");
-    let index = open(&system).expect("open");
-    for n in 0..100 {
-        let found = resolved(&index, &key(n));
-        assert!(found.is_subset(&[term("new", n)].into()), "key {n}: {found:?}");
-    }
-}
-
 /// What cannot be read now may be read later.
 #[test]
 fn a_passing_fault_is_no_damage() {
@@ -325,7 +190,6 @@ fn a_name_with_the_largest_number_is_not_ours() {
 
 #[test]
 fn nothing_is_made_where_there_is_no_index() {
-    use lsm_index::fs::FileSystem as _;
     let system = Simulated::new();
     system.create_dir(Path::new(ROOT)).expect("directory");
     for apply in [false, true] {
@@ -333,4 +197,44 @@ fn nothing_is_made_where_there_is_no_index() {
         assert!(matches!(refused, Err(Error::Io { .. })));
         assert!(system.files().is_empty());
     }
+}
+
+#[test]
+fn a_dry_run_tells_of_a_missing_directory_what_the_repair_does() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let root = dir.path().join("db");
+    let index = Index::open(&root, &config(2, 100)).expect("create");
+    for n in 0..50 {
+        index.put(&key(n), n).expect("put");
+    }
+    index.close().expect("close");
+    std::fs::remove_dir_all(root.join("epoch-00000001/lane-0001")).expect("removed");
+    let planned = repair(&root, false).expect("planned");
+    assert_eq!(repair(&root, true).expect("repaired"), planned);
+    Index::open(&root, &config(2, 100)).expect("open");
+}
+
+/// A supervisor tries again and again: that must not fill the disk with copies.
+#[test]
+fn salvages_that_fail_keep_one_copy() {
+    let (system, _) = small();
+    let newest = system.files().into_keys().rfind(|path| path.starts_with("/db/wal"));
+    damage(&system, &newest.expect("a log"), |bytes| {
+        let at = bytes.len() - 80;
+        bytes[at] ^= 1;
+    });
+    let salvage = Config { salvage: true, ..config(1, 100) };
+    let mut failed = 0;
+    for at in 0..200 {
+        let copy = system.killed();
+        for _ in 0..5 {
+            copy.inject(Fault { at, kind: FaultKind::Error(ENOSPC), repeat: true });
+            let opened = Index::open_on(Arc::new(copy.clone()), Path::new(ROOT), &salvage);
+            failed += u32::from(opened.is_err());
+            copy.clear_faults();
+        }
+        let kept = copy.files().into_keys().filter(|path| path.starts_with("/db/quarantine"));
+        assert!(kept.count() <= 1);
+    }
+    assert!(failed > 5);
 }

@@ -115,15 +115,14 @@ fn a_term_removed_before_its_key_was_written_does_not_keep_the_index_from_openin
     assert_eq!(resolved(&index, b"lasting"), only(b"term"));
 }
 
-/// The file is written anew without dead terms at an open, and no manifest knows of it yet. Damage
+/// The file is written anew without dead terms by a round, and no manifest knows of it yet. Damage
 /// is found all the same, before a place is given to another term.
 #[test]
 fn damage_of_a_log_just_written_anew_is_found() {
     let dir = temporary();
     let log = dir.path().join("epoch-00000001/TERMS");
     let key = |n: u32| format!("key {n}").into_bytes();
-    // What is removed is long: only then is it worth it.
-    let term = |n: u32| format!("term {n}").repeat(if n < 3 { 1 } else { 30_000 }).into_bytes();
+    let term = |n: u32| format!("term {n}").into_bytes();
     let index = Index::open(dir.path(), &config()).expect("create");
     for n in 0..30 {
         route(&index, &key(n), &term(n), Op::Put);
@@ -134,8 +133,8 @@ fn damage_of_a_log_just_written_anew_is_found() {
     for n in 3..30 {
         route(&index, &key(n), &term(n), Op::Delete);
     }
-    index.close().expect("close");
-    drop(Index::open(dir.path(), &config()).expect("open"));
+    index.compact().expect("compact");
+    crash(index);
     let sound = fs::read(&log).expect("read");
     assert!((sound.len() as u64) < before, "written anew");
 
@@ -280,4 +279,18 @@ fn a_place_is_not_used_again_before_a_crash_can_no_longer_bring_its_term_back() 
     }
     assert_eq!(found as u64, index.count().expect("count"));
     assert!(found > TERMS as usize / 2, "most deletions were undone");
+}
+
+/// A sparse file costs nothing to make, and no index needs memory for what is not there.
+#[test]
+fn a_dictionary_of_a_terabyte_is_refused() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let index = Index::open(dir.path(), &config()).expect("create");
+    route(&index, b"key", b"term", Op::Put);
+    index.close().expect("close");
+    drop(index);
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join("epoch-00000001/TERMS"));
+    file.expect("open").set_len(1 << 40).expect("grown");
+    assert!(matches!(Index::open(dir.path(), &config()), Err(Error::Io { .. })));
+    assert!(verify(dir.path()).is_err());
 }

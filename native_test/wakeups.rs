@@ -4,10 +4,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use lsm_index::{Attempt, Durability, Index, KeyHasher, Loader, Op, SlotTable, Target};
+use lsm_index::{
+    Attempt, Config, Durability, Index, KeyHasher, Loader, Op, SMALLEST_LOG, SlotTable, Target,
+};
+use support::simulated::Simulated;
 use support::threads::{batch_key, key};
 use support::{HASH_KEY, config, not_stuck};
 
@@ -136,4 +140,41 @@ fn an_overlay_frozen_for_a_load_is_flushed_in_the_background() {
     while loader.step(&index).expect("load") {}
     assert_eq!(index.stats().expect("stats").lanes_to_flush, 1);
     assert!(index.claim_wakeup());
+}
+
+/// Terms of some length that come and go under one key; the most that the dictionary takes.
+fn churn(index: &Index, terms: u32, len: usize, durability: Durability) -> u64 {
+    let mut most = 0;
+    for n in 0..terms {
+        let term = [&n.to_le_bytes()[..], &vec![7; len]].concat();
+        for op in [Op::Put, Op::Delete] {
+            assert!(index.route_with(b"k", Target::Term(&term), op, durability).expect("route"));
+            if index.claim_wakeup() {
+                most = most.max(index.memory().expect("memory").dictionary);
+                while index.work().expect("work") {}
+            }
+        }
+    }
+    most.max(index.memory().expect("memory").dictionary)
+}
+
+/// No overlay fills up by it, but the dictionary does: the worker is woken, and gives memory and ids
+/// back.
+#[test]
+fn terms_that_come_and_go_take_no_more_and_more() {
+    let system = Simulated::new();
+    let config = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(1, 10_000) };
+    let on_disk = || {
+        let system = Arc::new(system.clone());
+        Index::open_on(system, Path::new("/db"), &config).expect("open")
+    };
+    let in_memory = || Index::in_memory(&config).expect("in memory");
+    let limit = 64 << 20;
+    assert!(churn(&in_memory(), 300_000, 28, Durability::Memory) < limit / 16);
+    assert!(churn(&on_disk(), 300_000, 28, Durability::Memory) < limit);
+    let index = on_disk();
+    assert!(churn(&index, 3_000, 65_000, Durability::Os) < limit);
+    let terms = system.files()[Path::new("/db/epoch-00000001/TERMS")].len();
+    assert!((terms as u64) < limit, "{terms}");
+    assert_eq!(index.count().expect("count"), 0);
 }

@@ -95,7 +95,8 @@ impl Epoch {
         fs.sync_dir(&dir)?;
         Wal::create(fs, root, number)?;
         fs.sync_dir(root)?;
-        fs.sync_parent(root)?;
+        // All of them: an opener that died may have made the upper ones.
+        root.ancestors().try_for_each(|dir| fs.sync_parent(dir))?;
         let epoch = Self { number, dir, meta };
         epoch.make_current(fs, root)?;
         Ok(epoch)
@@ -179,7 +180,7 @@ pub(crate) fn all(fs: &Fs, root: &Path) -> Result<Vec<Result<Epoch>>> {
 
 /// Without CURRENT a directory is free for a new index, unless segments or records in a log show
 /// that it has one: a creation that a crash cut short leaves none.
-fn refuse_orphans(fs: &Fs, root: &Path) -> Result<()> {
+pub(crate) fn refuse_orphans(fs: &Fs, root: &Path) -> Result<()> {
     let refuse = |place: &Path, what| {
         let what = format!("it is missing, but {} holds {what}", place.display());
         Err(Error::corrupt(&root.join(CURRENT), 0, what))

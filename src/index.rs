@@ -16,6 +16,7 @@ use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::recovery::Recovery;
+use crate::round::Round;
 use crate::routes::HighIds;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
@@ -51,6 +52,7 @@ pub struct Index {
     pub(crate) work_waits: AtomicBool,
     /// The lane that background work looks at first: all get their turn.
     pub(crate) next_lane: AtomicUsize,
+    pub(crate) round: Mutex<Option<Round>>,
 }
 
 impl Index {
@@ -108,14 +110,11 @@ impl Index {
         index.limits = Config::default().limits();
         index.recovery = index.recover(&scan, begun)?;
         index.limits = config.limits();
-        if index.dictionary.is_empty() {
+        if !index.dictionary.is_in_use() {
             index.high_ids = HighIds::unknown();
         } else {
             index.high_ids = HighIds::terms();
-            let replayed = index.recovery.batches > 0;
-            index
-                .dictionary
-                .count_references(replayed, |count| index.for_each_key(|_, ids| count(ids)))?;
+            index.dictionary.count_references(|count| index.for_each_key(|_, ids| count(ids)))?;
         }
         Ok(index)
     }
@@ -141,6 +140,7 @@ impl Index {
             awake: AtomicBool::new(false),
             work_waits: AtomicBool::new(false),
             next_lane: AtomicUsize::new(0),
+            round: Mutex::new(None),
         }
     }
 

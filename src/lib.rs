@@ -44,6 +44,7 @@ mod quarantine;
 mod record;
 mod recovery;
 mod repair;
+mod round;
 mod routes;
 mod scan;
 mod segment;

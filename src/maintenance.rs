@@ -40,8 +40,11 @@ impl Index {
         if self.dictionary.pack() {
             return Ok(true);
         }
-        if self.dictionary.wants_recycling() {
-            return self.flush().map(|()| true);
+        if self.dictionary.wants_recycling() && !self.is_round_under_way() {
+            self.begin_round()?;
+        }
+        if self.step_round()? {
+            return Ok(true);
         }
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
@@ -82,18 +85,22 @@ impl Index {
     /// removal.
     fn shorten_log(&self, wal: &Wal) -> Result<()> {
         let (end, next) = (wal.oldest_end()?, wal.next());
+        match self.oldest_needed(next)? {
+            (oldest, Some(lane)) if oldest <= end => lane.flush(&self.upkeep()),
+            (oldest, _) => wal.trim(oldest.min(next)),
+        }
+    }
+
+    /// The oldest record of the log that a lane needs, and that lane; `none` if nothing is needed.
+    pub(crate) fn oldest_needed(&self, none: u64) -> Result<(u64, Option<&Lane>)> {
         // Who has appended a record holds the gates of its lanes until they know of it.
         self.lanes().for_each(|lane| drop(lane.gate()));
         // Each lane is asked once: one that is flushed meanwhile no longer speaks for the others.
-        let needed = self.lanes().map(|lane| (lane.oldest_record().unwrap_or(next), lane));
-        let needed = needed.min_by_key(|(oldest, _)| *oldest);
+        let needed = self.lanes().map(|lane| (lane.oldest_record().unwrap_or(none), lane));
+        let oldest = needed.min_by_key(|(oldest, _)| *oldest);
         // A lane that was cleared by a close needs nothing, whatever the log has of it.
         self.check_open()?;
-        match needed {
-            Some((oldest, lane)) if oldest <= end => lane.flush(&self.upkeep()),
-            Some((oldest, _)) => wal.trim(oldest.min(next)),
-            None => wal.trim(next),
-        }
+        Ok(oldest.map_or((none, None), |(oldest, lane)| (oldest, Some(lane))))
     }
 
     /// Moves everything from overlays to segments; for an index with a path, onto stable storage.
@@ -102,8 +109,7 @@ impl Index {
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned),
     /// [`Error::Io`](crate::Error::Io).
     pub fn flush(&self) -> Result<()> {
-        self.dictionary
-            .recycle_around(|| (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane)))
+        (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane))
     }
 
     /// One lane's part of [`Index::flush`]: a bounded piece of work.
@@ -115,16 +121,19 @@ impl Index {
         self.lane(lane as usize).map_or(Ok(()), |lane| lane.flush(&self.upkeep()))
     }
 
-    /// Brings every lane down to one segment without tombstones.
+    /// Brings every lane down to one segment without tombstones, and has the ids of terms back that
+    /// no key leads to: a whole [round](Index::begin_round).
     ///
     /// # Errors
     /// As [`Index::flush`], and [`Error::Corrupt`](crate::Error::Corrupt) if a segment to be
     /// merged is damaged.
     pub fn compact(&self) -> Result<()> {
-        (0..self.num_lanes()).try_for_each(|lane| self.compact_lane(lane))
+        self.begin_round()?;
+        while self.step_round()? {}
+        Ok(())
     }
 
-    /// One lane's part of [`Index::compact`]: a bounded piece of work.
+    /// Brings one lane down to one segment without tombstones.
     ///
     /// # Errors
     /// As [`Index::compact`].

@@ -58,6 +58,9 @@ impl Index {
             Op::Put => self.dictionary.with_interned(term, wait, change)?,
             Op::Delete => self.dictionary.with_known(term, wait, change),
         };
+        if self.dictionary.claim_upkeep() {
+            self.work_waits.store(true, Ordering::SeqCst);
+        }
         let Some(routed) = routed else { return Ok(Attempt::Busy) };
         match routed {
             Routed::Changed => self.settle(durability).map(|()| Attempt::Done(true)),

@@ -46,7 +46,8 @@ defmodule LsmIndex do
   ## Errors
 
   Writes return `{:error, %LsmIndex.Error{}}`, reads raise it, for instance when the index is
-  closed. Nothing is changed by a write that fails.
+  closed. A write that fails changes nothing, but for one with `:sync` whose sync fails: that may be
+  seen, and is not promised to last.
 
   ## Owners
 
@@ -358,7 +359,8 @@ defmodule LsmIndex do
   def flush(index), do: with({:ok, index} <- Names.fetch(index), do: Upkeep.flush(index))
 
   @doc """
-  Merges every lane into one segment: the least memory, and the fastest look-ups.
+  Merges every lane into one segment: the least memory, and the fastest look-ups. Ids of terms that
+  no key leads to are free after it.
 
   Compaction also goes on by itself; this is for the end of a load, or a quiet hour.
 

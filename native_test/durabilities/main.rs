@@ -20,8 +20,8 @@ use lsm_index::{
 };
 use oracle::Oracle;
 use script::{Crash, IDS, KEYS, Pair, Script, Step, TERMS, key, term};
-use support::config;
 use support::simulated::{Loss, Simulated};
+use support::{config, seeds};
 
 const ROOT: &str = "/db";
 
@@ -244,11 +244,8 @@ fn shortened(mut script: Script) -> (Script, String) {
 
 #[test]
 fn promises_hold_whatever_is_mixed() {
-    let given = std::env::var("DURABILITY_SEEDS").ok();
-    let range = given.as_deref().unwrap_or("0..300").split_once("..").expect("from..to");
-    let [from, to]: [u64; 2] = [range.0, range.1].map(|n| n.parse().expect("a number"));
     let mut failures = Vec::new();
-    for seed in from..to {
+    for seed in seeds("DURABILITY_SEEDS", 0..300) {
         let script = Script::random(seed);
         if run(&script).is_err() {
             let (script, failure) = shortened(script);

@@ -2,7 +2,7 @@
 
 use lsm_index::{Durability, Op};
 
-use crate::support::Random;
+use crate::support::{self, Random};
 
 pub(crate) const KEYS: usize = 5;
 pub(crate) const IDS: u32 = 3;
@@ -47,7 +47,7 @@ pub(crate) fn key(n: usize) -> Vec<u8> {
 }
 
 pub(crate) fn term(target: u32) -> Vec<u8> {
-    format!("term {target}").into_bytes()
+    support::term(target as usize)
 }
 
 fn durability(random: &mut Random) -> Durability {

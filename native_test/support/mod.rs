@@ -2,17 +2,20 @@
 #![allow(dead_code, unused_imports, reason = "every test uses a part of it")]
 
 pub(crate) mod around;
+pub(crate) mod repairs;
 pub(crate) mod simulated;
 pub(crate) mod small;
 pub(crate) mod threads;
 pub(crate) mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
-use lsm_index::{Config, HashKey, Index, Op, Result, Target};
+use lsm_index::{Config, HashKey, Index, KeyHasher, Op, Result, Target};
 
 /// A fixed secret, so that a failure happens again.
 pub(crate) const HASH_KEY: HashKey = HashKey(*b"not secret: test");
@@ -24,6 +27,31 @@ pub(crate) fn config(num_lanes: u32, compaction_threshold: u32) -> Config {
         hash_key: Some(HASH_KEY),
         ..Config::default()
     }
+}
+
+/// Straight to standard error, which the test runner does not capture.
+pub(crate) fn report(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The seeds that a variable asks for, as `from..to`, or these.
+pub(crate) fn seeds(variable: &str, usual: Range<u64>) -> Range<u64> {
+    let Ok(given) = std::env::var(variable) else { return usual };
+    let (from, to) = given.split_once("..").expect("from..to");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
+
+/// So many terms of one shard of the dictionary, that may get each other's ids.
+pub(crate) fn terms_of_a_shard(count: usize) -> Vec<Vec<u8>> {
+    let hasher = KeyHasher::new(&HASH_KEY);
+    let terms = (0..).map(|n: u32| format!("term {n}").into_bytes());
+    terms.filter(|term| hasher.fingerprint(term).0 % 16 == 5).take(count).collect()
+}
+
+/// The n-th of a few of them.
+pub(crate) fn term(n: usize) -> Vec<u8> {
+    static TERMS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    TERMS.get_or_init(|| terms_of_a_shard(32))[n].clone()
 }
 
 /// SplitMix64: random enough, and the same every time.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lsm_index::{Config, Durability, Index, Loader, Op, Result, SMALLEST_LOG, Target, verify_on};
 
 use super::simulated::{Loss, Simulated};
-use super::{Item, Random, config, targets};
+use super::{Item, Random, config, targets, term};
 
 pub(crate) const ROOT: &str = "/db";
 const KEYS: usize = 24;
@@ -47,10 +47,6 @@ fn key(n: usize) -> Vec<u8> {
 /// Those that workloads use.
 pub(crate) fn keys() -> impl Iterator<Item = Vec<u8>> {
     (0..KEYS).map(key)
-}
-
-fn term(n: usize) -> Vec<u8> {
-    format!("term {n}").into_bytes()
 }
 
 /// Steps of every kind, the same for the same seed.

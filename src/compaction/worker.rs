@@ -253,7 +253,8 @@ impl Lane {
         let number = keeper.next_number;
         // Spent even if what follows fails: a number never names two contents.
         keeper.next_number += 1;
-        let origin = Origin { lane: self.number, number, level, flushed };
+        let leads_to_terms = upkeep.dictionary.is_in_use();
+        let origin = Origin { lane: self.number, number, level, flushed, leads_to_terms };
         let bytes = records.finish(origin)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match &keeper.dir {

@@ -16,6 +16,7 @@
 //! What follows the first record that is not whole is a torn append, or damage: which of the two
 //! is told by how much was relied on. A manifest states that, and which generation it meant.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use crate::dictionary::TERM_ID_FLAG;
@@ -27,6 +28,8 @@ const MAGIC: &[u8; 8] = b"LSMI-TRM";
 const HEADER: usize = 32;
 const RECORD_HEADER: usize = 8;
 const CRC: usize = 4;
+/// No file is replaced that often.
+const MOST_GENERATIONS: u64 = 1 << 62;
 
 /// The open file.
 #[derive(Debug)]
@@ -66,22 +69,27 @@ impl Extent {
 }
 
 impl TermLog {
-    /// Reads the log, handing each term to `each`. What follows the last whole record is left
-    /// where it is, for the next append to cut off; [`TermLog::extent`] tells what is whole.
+    /// The bytes of the file, if there is one.
+    pub(crate) fn read(fs: &Fs, path: &Path) -> Result<Option<Vec<u8>>> {
+        if fs.exists(path)? { fs.read(path).map(Some) } else { Ok(None) }
+    }
+
+    /// Opens the log that has these bytes, handing each term to `each`. What follows the last whole
+    /// record is left where it is, for the next append to cut off; [`TermLog::extent`] tells what is
+    /// whole.
     pub(crate) fn open(
         fs: &Fs,
         path: PathBuf,
+        bytes: Option<&[u8]>,
         mut each: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<Self> {
-        let fs = fs.clone();
-        if !fs.exists(&path)? {
-            let extent = Extent::default();
-            return Ok(Self { fs, path, file: None, extent, closed: false, entry_unsynced: false });
+        let (mut file, mut extent) = (None, Extent::default());
+        if let Some(bytes) = bytes {
+            extent = Self::parse(&path, bytes, &mut each)?;
+            file = Some(fs.open(&path)?);
         }
-        let bytes = fs.read(&path)?;
-        let extent = Self::parse(&path, &bytes, &mut each)?;
-        let file = fs.open(&path)?;
-        Ok(Self { fs, path, file: Some(file), extent, closed: false, entry_unsynced: false })
+        let fs = fs.clone();
+        Ok(Self { fs, path, file, extent, closed: false, entry_unsynced: false })
     }
 
     /// Checks every record without changing anything; how much is whole.
@@ -97,10 +105,9 @@ impl TermLog {
             return Err(Error::corrupt(path, 0, "not a term log (wrong magic)"));
         }
         check_version(path, word(&header[8..]))?;
-        if crc32fast::hash(&header[..28]) != word(&header[28..]) {
+        let Some(begun) = Self::begun(bytes) else {
             return Err(Error::corrupt(path, 28, "the header's checksum does not match"));
-        }
-        let begun = Extent { generation: long(&header[12..]), len: long(&header[20..]) };
+        };
         while let Some((record, after)) = split_record(rest) {
             let at = bytes.len() - rest.len();
             let id = word(&record[4..]);
@@ -115,14 +122,24 @@ impl TermLog {
         Ok(whole)
     }
 
-    /// Hands every whole record to `each`, wherever it lies, with its term, and in between the
-    /// places whose record is lost, if that can be told: for files that are damaged. What lies
-    /// beyond `relied_on` bytes may be a torn append.
-    pub(crate) fn salvage(
-        bytes: &[u8],
-        relied_on: u64,
-        mut each: impl FnMut(Option<u32>, Option<&[u8]>),
+    /// Hands every whole record of a damaged file to `each`, wherever it lies. What lies beyond
+    /// `relied_on`, if that is known, may be a torn append, of ids that were given again since.
+    pub(crate) fn salvage<'b>(
+        bytes: &'b [u8],
+        relied_on: Option<Extent>,
+        mut each: impl FnMut(u32, &'b [u8]),
     ) {
+        let begun = Self::begun(bytes);
+        let end = match (begun, relied_on) {
+            (Some(begun), Some(relied_on)) => match begun.generation.cmp(&relied_on.generation) {
+                // An old copy: its ids may be other terms' by now.
+                Ordering::Less => 0,
+                Ordering::Equal => relied_on.len,
+                Ordering::Greater => begun.len,
+            },
+            _ => u64::MAX,
+        };
+        let bytes = &bytes[..bytes.len().min(usize::try_from(end).unwrap_or(usize::MAX))];
         let whole = |at: usize| {
             let record = split_record(bytes.get(at..)?);
             record.filter(|(record, _)| word(&record[4..]) < TERM_ID_FLAG)
@@ -130,24 +147,30 @@ impl TermLog {
         let mut at = HEADER.min(bytes.len());
         while at < bytes.len() {
             if let Some((record, after)) = whole(at) {
-                each(Some(word(&record[4..])), Some(&record[RECORD_HEADER..]));
+                each(word(&record[4..]), &record[RECORD_HEADER..]);
                 at = bytes.len() - after.len();
                 continue;
             }
             let next = (at + 1..bytes.len()).find(|&next| whole(next).is_some());
             let next = next.unwrap_or(bytes.len());
-            if (at as u64) < relied_on {
-                let fits = next - at == RECORD_HEADER + word(&bytes[at..]) as usize + CRC;
-                let place = fits.then(|| word(&bytes[at + 4..]));
-                each(place.filter(|&place| place < TERM_ID_FLAG), None);
+            if let Some((place, term)) = with_length_mended(&bytes[at..next]) {
+                each(place, term);
             }
             at = next;
         }
     }
 
-    /// The generation that a header tells, sound or not; 0 if there is none.
+    /// The extent that a sound header says the file was begun with.
+    fn begun(bytes: &[u8]) -> Option<Extent> {
+        let header = bytes.first_chunk::<HEADER>()?;
+        let sound = crc32fast::hash(&header[..28]) == word(&header[28..]);
+        let begun = Extent { generation: long(&header[12..]), len: long(&header[20..]) };
+        (sound && begun.generation < MOST_GENERATIONS).then_some(begun)
+    }
+
+    /// The generation that a sound header tells; 0 if there is none.
     pub(crate) fn generation(bytes: &[u8]) -> u64 {
-        bytes.get(12..20).map_or(0, long)
+        Self::begun(bytes).map_or(0, |begun| begun.generation)
     }
 
     /// Puts a file of these encoded records alone in place.
@@ -242,6 +265,18 @@ impl TermLog {
     }
 }
 
+/// The place and the term of a record with nothing wrong but its length.
+fn with_length_mended(record: &[u8]) -> Option<(u32, &[u8])> {
+    let len = u32::try_from(record.len().checked_sub(RECORD_HEADER + CRC)?).ok()?;
+    let (body, crc) = record.split_at(record.len() - CRC);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&len.to_le_bytes());
+    hasher.update(&body[4..]);
+    let place = word(&body[4..]);
+    let whole = hasher.finalize() == word(crc) && place < TERM_ID_FLAG;
+    whole.then_some((place, &body[RECORD_HEADER..]))
+}
+
 /// A whole record without its checksum, and what follows; none if the first one is not whole.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = word(bytes.first_chunk::<4>()?) as usize;
@@ -256,9 +291,15 @@ mod tests {
 
     type Terms = Vec<(u32, Vec<u8>)>;
 
+    fn open(path: &Path, each: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<TermLog> {
+        let fs = Fs::disk();
+        let bytes = TermLog::read(&fs, path)?;
+        TermLog::open(&fs, path.to_path_buf(), bytes.as_deref(), each)
+    }
+
     fn read(path: &Path) -> Result<Terms> {
         let mut terms = Terms::new();
-        TermLog::open(&Fs::disk(), path.to_path_buf(), |place, term| {
+        open(path, |place, term| {
             terms.push((place, term.to_vec()));
             Ok(())
         })?;
@@ -267,7 +308,7 @@ mod tests {
 
     fn write(path: &Path) -> Terms {
         let terms = vec![(0, b"a".to_vec()), (7, vec![]), (1, vec![9; 300])];
-        let mut log = TermLog::open(&Fs::disk(), path.to_path_buf(), |_, _| Ok(())).expect("new");
+        let mut log = open(path, |_, _| Ok(())).expect("new");
         for (place, term) in &terms {
             let mut record = Vec::new();
             TermLog::encode(&mut record, *place, term);
@@ -323,7 +364,7 @@ mod tests {
         let terms = write(&path);
         let sound = std::fs::read(&path).expect("read");
         std::fs::write(&path, &sound[..sound.len() - 5]).expect("write");
-        let mut log = TermLog::open(&Fs::disk(), path.clone(), |_, _| Ok(())).expect("torn");
+        let mut log = open(&path, |_, _| Ok(())).expect("torn");
         let mut record = Vec::new();
         TermLog::encode(&mut record, terms[2].0, &terms[2].1);
         log.append(&record).expect("append");
@@ -335,7 +376,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("TERMS");
         write(&path);
-        let mut log = TermLog::open(&Fs::disk(), path.clone(), |_, _| Ok(())).expect("sound");
+        let mut log = open(&path, |_, _| Ok(())).expect("sound");
         let before = log.extent();
         let mut record = Vec::new();
         TermLog::encode(&mut record, 7, b"x");

@@ -1,8 +1,10 @@
 //! Terms (bytes) to ids and back, for callers whose ids are not small numbers.
 //!
 //! A term lives as long as a key leads to it. Its id goes to another term only when nobody can
-//! mistake the two: whoever was between looking ids up and resolving them is done (`grace`), and,
-//! on disk, no segment leads to it any more, that is after a whole flush, or an open.
+//! mistake the two. In memory that is once whoever was between looking ids up and resolving them is
+//! done (`grace`). On disk it is only after no byte of any file has the id any more: an id means
+//! one term in all files together, so a file that is damaged, lost or old misleads nobody. A round
+//! over all lanes (`crate::round`) sees to that.
 //!
 //! Terms are dealt to shards by hash, so that the growth of one table holds nobody up for longer
 //! than milliseconds, even with millions of terms.
@@ -17,13 +19,14 @@ mod terms;
 mod tests;
 mod upkeep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::chain::IdSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::KeyHasher;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use grace::Grace;
 pub(crate) use log::{Extent, TermLog};
@@ -50,8 +53,8 @@ pub(crate) struct Dictionary {
     grace: Grace,
     hasher: KeyHasher,
     log: Option<Mutex<TermLog>>,
-    /// Held over a flush of all lanes.
-    recycling: Mutex<()>,
+    /// A shard has memory to give back.
+    wasteful: AtomicBool,
 }
 
 /// What a change of routes through the dictionary came to.
@@ -89,30 +92,24 @@ fn claim(shard: &RwLock<Terms>, wait: bool) -> Option<RwLockUpgradableReadGuard<
 impl Dictionary {
     /// A dictionary without a file.
     pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
-        let (shards, grace, recycling) = (OnceLock::new(), Grace::default(), Mutex::new(()));
-        Self { shards, grace, hasher, log: None, recycling }
+        let (shards, grace) = (OnceLock::new(), Grace::default());
+        Self { shards, grace, hasher, log: None, wasteful: AtomicBool::new(false) }
     }
 
     /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
     /// [`Dictionary::count_references`].
     pub(crate) fn open(fs: &Fs, path: PathBuf, hasher: KeyHasher) -> Result<Self> {
         let mut dictionary = Self::in_memory(hasher);
-        if fs.exists(&path)? {
+        let bytes = TermLog::read(fs, &path)?;
+        if let Some(bytes) = &bytes {
             // Growing step by step would hash every term once more for each step.
-            let bytes = fs.len(&path)? as usize / SHARDS;
+            let bytes = bytes.len() / SHARDS;
             for shard in dictionary.shards() {
                 shard.write().reserve(bytes / TYPICAL_TERM, bytes);
             }
         }
-        let log = TermLog::open(fs, path, |id, term| {
-            let Address { hash, .. } = dictionary.address(term);
-            let mut terms = dictionary.shards()[shard_of(id)].write();
-            // A place written twice was freed in between.
-            if let Some(former) = terms.bytes(place_of(id)) {
-                let former = dictionary.address(former).hash;
-                terms.discard(former, place_of(id));
-            }
-            terms.insert_at(hash, place_of(id), term)
+        let log = TermLog::open(fs, path.clone(), bytes.as_deref(), |id, term| {
+            dictionary.learn(&path, id, term).map(drop)
         })?;
         dictionary.log = Some(Mutex::new(log));
         Ok(dictionary)
@@ -132,12 +129,7 @@ impl Dictionary {
         Address { shard: fingerprint as usize % SHARDS, hash: (fingerprint >> 32) as u32 }
     }
 
-    /// Whether there is nothing to count references of.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.used_shards().all(|shard| shard.read().is_empty())
-    }
-
-    /// Whether any term was ever interned.
+    /// Whether any term was ever interned, in this process or an earlier one.
     pub(crate) fn is_in_use(&self) -> bool {
         self.shards.get().is_some()
     }
@@ -202,13 +194,11 @@ impl Dictionary {
                 Routed::Changed => {
                     outcome = Routed::Changed;
                     let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
-                    if terms.drop_reference(place) {
-                        if self.log.is_some() {
-                            terms.retire([place]);
-                        } else {
-                            terms.unlist(hash, place);
-                            terms.let_pass([place], self.grace.stamp());
-                        }
+                    if terms.drop_reference(place) && self.log.is_none() {
+                        terms.release_idle(hash, place, self.grace.stamp());
+                    }
+                    if terms.is_idle() || terms.is_wasteful() {
+                        self.wasteful.store(true, Ordering::SeqCst);
                     }
                     shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
                 }
@@ -219,21 +209,23 @@ impl Dictionary {
 
     /// Takes in that an id is this term's, as a record of the index's log says.
     pub(crate) fn define(&self, id: u32, term: &[u8]) -> Result<()> {
-        let Address { hash, .. } = self.address(term);
-        let (id, place) = (id | TERM_ID_FLAG, place_of(id));
-        let mut terms = self.shards()[shard_of(id)].write();
-        match terms.bytes(place) {
-            Some(same) if same == term => return Ok(()),
-            Some(former) => {
-                // The place was freed in between.
-                let former = self.address(former).hash;
-                terms.discard(former, place);
-            }
-            None => {}
+        let path = self.log.as_ref().map(|log| log.lock().path().to_path_buf());
+        if self.learn(&path.unwrap_or_default(), id | TERM_ID_FLAG, term)? {
+            let mut terms = self.shards()[shard_of(id)].write();
+            TermLog::encode(&mut terms.unwritten, id, term);
         }
-        terms.insert_at(hash, place, term)?;
-        TermLog::encode(&mut terms.unwritten, id, term);
         Ok(())
+    }
+
+    /// Takes in that an id is this term's; false if that was known.
+    fn learn(&self, path: &Path, id: u32, term: &[u8]) -> Result<bool> {
+        let Address { hash, .. } = self.address(term);
+        let mut terms = self.shards()[shard_of(id)].write();
+        match terms.bytes(place_of(id)) {
+            None => terms.insert_at(hash, place_of(id), term).map(|()| true),
+            Some(same) if same == term => Ok(false),
+            Some(_) => Err(Error::corrupt(path, 0, format!("id {id} is given to two terms"))),
+        }
     }
 
     /// Looks ids up and hands their terms to `f`; none is given to another term in between. Ids
@@ -254,22 +246,5 @@ impl Dictionary {
             }
         }
         Ok(answer)
-    }
-
-    /// Bytes allocated.
-    pub(crate) fn memory(&self) -> usize {
-        let shards = self.used_shards().map(|shard| shard.read().memory());
-        shards.map(|bytes| bytes + size_of::<RwLock<Terms>>()).sum()
-    }
-
-    /// Lets go of everything. Whoever still flushes finds the file closed.
-    pub(crate) fn clear(&self) {
-        if let Some(log) = &self.log {
-            log.lock().close();
-        }
-        for shard in self.used_shards() {
-            let gone = std::mem::take(&mut *shard.write());
-            drop(gone);
-        }
     }
 }

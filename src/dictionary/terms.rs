@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 
 /// The arena is packed anew once this many bytes, and half of it, belong to no term.
 const MIN_GARBAGE: usize = 1 << 16;
+/// Below this it is not worth a round, whatever the share of idle places.
+const MIN_IDLE: usize = 512 << 10;
 /// The start of a place without a term.
 const FREE: u32 = u32::MAX;
 /// Bytes of the length before each term.
@@ -17,8 +19,10 @@ const LENGTH: usize = 4;
 
 /// Terms by place, and places by term.
 ///
-/// A place is *live* while keys lead to it; then *retired*: no longer found by its term, its bytes
-/// kept for segments and readers that still hold its id; then free.
+/// A place is *live* while keys lead to it, then *idle*: its term is found still, and comes to life
+/// again if a key is to lead there. In an index with files it is a *candidate* from the beginning
+/// of a round over all lanes on, if it was idle then and stays so, and *gone* after it: not found
+/// any more. Once no reader can hold its id, it is free.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
     table: HashTable<Slot>,
@@ -27,11 +31,11 @@ pub(super) struct Terms {
     arena: Vec<u8>,
     garbage: usize,
     free: Vec<u32>,
-    /// Segments may lead to them until all lanes are flushed.
-    retired: Vec<u32>,
+    /// What idle and gone places take.
+    idle_bytes: usize,
     /// Only readers under way may hold their ids: places, and since when.
     passing: VecDeque<(u32, usize)>,
-    /// Records for the log of what was interned since it was written last. A term retired
+    /// Records for the log of what was interned since it was written last. A term that went idle
     /// meanwhile is in it all the same: a frozen overlay may still lead to it.
     pub(super) unwritten: Vec<u8>,
 }
@@ -47,18 +51,33 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     start: u32,
-    /// Its highest bit is set while it is among those that wait for a flush of all lanes.
+    /// How many, or what a place without any is.
     references: u32,
 }
 
-const RETIRED: u32 = 1 << 31;
+const IDLE: u32 = 0;
+/// A reader may hold its id. The first of these, none of which is a number of references.
+const PASSING: u32 = u32::MAX - 3;
+const GONE: u32 = u32::MAX - 2;
+const CANDIDATE: u32 = u32::MAX - 1;
+/// Its first key is being written, which may come to nothing.
+const NEW: u32 = u32::MAX;
 
 impl Entry {
-    const FREE: Self = Self { start: FREE, references: 0 };
+    const FREE: Self = Self { start: FREE, references: PASSING };
+
+    fn is_free(self) -> bool {
+        self.start == FREE
+    }
 
     /// Keys that lead to it.
     fn references(self) -> u32 {
-        self.references & !RETIRED
+        if self.references < PASSING { self.references } else { 0 }
+    }
+
+    /// Whether files may lead to it.
+    fn is_lasting(self) -> bool {
+        !self.is_free() && (self.references < PASSING || self.references == CANDIDATE)
     }
 }
 
@@ -75,20 +94,25 @@ impl Terms {
         self.table.reserve(terms, |slot| spread(slot.hash));
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
     /// The term at a place that is not free.
     pub(super) fn bytes(&self, place: u32) -> Option<&[u8]> {
-        let entry = self.entries.get(place as usize).filter(|e| e.start != FREE)?;
+        let entry = self.entries.get(place as usize).filter(|e| !e.is_free())?;
         let (len, rest) = self.arena[entry.start as usize..].split_first_chunk::<LENGTH>()?;
         rest.get(..u32::from_le_bytes(*len) as usize)
     }
 
-    /// Places and bytes of all terms, live and retired.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        (0..self.entries.len() as u32).filter_map(|place| Some((place, self.bytes(place)?)))
+    /// Places from `first` on, `most` of them, with their terms, live, idle and candidates; and
+    /// whether that were the last places.
+    pub(super) fn slice(&self, first: u32, most: u32) -> (Vec<(u32, &[u8])>, bool) {
+        let end = self.entries.len().min(first as usize + most as usize) as u32;
+        let terms = (first..end).filter(|&place| self.entries[place as usize].is_lasting());
+        let terms = terms.filter_map(|place| Some((place, self.bytes(place)?))).collect();
+        (terms, end as usize == self.entries.len())
     }
 
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
@@ -126,62 +150,95 @@ impl Terms {
         if self.entries.len() <= place as usize {
             self.entries.resize(place as usize + 1, Entry::FREE);
         }
-        self.entries[place as usize] = Entry { start, ..Entry::FREE };
+        self.entries[place as usize] = Entry { start, references: NEW };
         let slot = Slot { hash, place };
         self.table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
         Ok(())
     }
 
+    /// What a place takes: its term, and about as much as the tables have of it.
+    fn weight(&self, place: u32) -> usize {
+        const ENTRY: usize = 32;
+        self.bytes(place).map_or(0, |term| ENTRY + term.len())
+    }
+
     /// Counts one more key that leads to the place; false if there is no term.
     pub(super) fn add_reference(&mut self, place: u32) -> bool {
-        let entry = self.entries.get_mut(place as usize).filter(|e| e.start != FREE);
-        entry.map(|e| e.references += 1).is_some()
-    }
-
-    /// Counts one key less; true if it was the last one. Its place is to be
-    /// [retired](Terms::retire) or [let pass](Terms::let_pass) then.
-    pub(super) fn drop_reference(&mut self, place: u32) -> bool {
-        let entry = &mut self.entries[place as usize];
-        if entry.references() > 0 {
-            entry.references -= 1;
+        let weight = self.weight(place);
+        let Some(entry) = self.entries.get_mut(place as usize).filter(|e| !e.is_free()) else {
+            return false;
+        };
+        if matches!(entry.references, IDLE | CANDIDATE) {
+            self.idle_bytes -= weight;
         }
-        entry.references() == 0
+        entry.references = entry.references() + 1;
+        true
     }
 
-    /// Keeps a place until segments and the log lead to it no more. Until then its term is found,
-    /// and has no other place: a crash may bring a key back that leads here.
-    pub(super) fn retire(&mut self, places: impl IntoIterator<Item = u32>) {
-        for place in places {
-            if let Some(entry) = self.entries.get_mut(place as usize)
-                && entry.references & RETIRED == 0
-            {
-                entry.references |= RETIRED;
-                self.retired.push(place);
+    /// Counts one key less; true if it was the last one.
+    pub(super) fn drop_reference(&mut self, place: u32) -> bool {
+        let weight = self.weight(place);
+        let entry = &mut self.entries[place as usize];
+        if entry.references() == 0 {
+            return false;
+        }
+        entry.references -= 1;
+        let last = entry.references == IDLE;
+        self.idle_bytes += if last { weight } else { 0 };
+        last
+    }
+
+    /// All idle places become candidates.
+    pub(super) fn nominate(&mut self) {
+        for entry in self.entries.iter_mut().filter(|e| !e.is_free() && e.references == IDLE) {
+            entry.references = CANDIDATE;
+        }
+    }
+
+    /// Candidates are gone from now on; true if there are any gone.
+    pub(super) fn forsake(&mut self, hash: impl Fn(&[u8]) -> u32) -> bool {
+        let mut any = false;
+        for place in 0..self.entries.len() as u32 {
+            let state = self.entries[place as usize].references;
+            if state == CANDIDATE {
+                self.go(place, &hash);
+            }
+            any |= matches!(state, CANDIDATE | GONE);
+        }
+        any
+    }
+
+    /// An idle place, or a candidate, is not found by its term any more.
+    fn go(&mut self, place: u32, hash: impl Fn(&[u8]) -> u32) {
+        if let Some(hash) = self.bytes(place).map(hash) {
+            self.unlist(hash, place);
+            self.entries[place as usize].references = GONE;
+        }
+    }
+
+    /// Lets go of the last place of a term in an index without files, which nothing leads to.
+    pub(super) fn release_idle(&mut self, hash: u32, place: u32, stamp: usize) {
+        self.unlist(hash, place);
+        self.idle_bytes -= self.weight(place);
+        self.entries[place as usize].references = PASSING;
+        self.passing.push_back((place, stamp));
+    }
+
+    /// Gone places wait for readers from now on, and are free then.
+    pub(super) fn let_gone_pass(&mut self, stamp: usize) {
+        for place in 0..self.entries.len() as u32 {
+            let entry = self.entries[place as usize];
+            if entry.references == GONE {
+                self.idle_bytes -= self.weight(place);
+                self.entries[place as usize].references = PASSING;
+                self.passing.push_back((place, stamp));
             }
         }
     }
 
-    pub(super) fn take_retired(&mut self) -> Vec<u32> {
-        for &place in &self.retired {
-            self.entries[place as usize].references &= !RETIRED;
-        }
-        std::mem::take(&mut self.retired)
-    }
-
-    /// Whether a place that was [taken](Terms::take_retired) is unused still, and was all the time.
-    pub(super) fn is_unused(&self, place: u32) -> bool {
-        let entry = self.entries.get(place as usize);
-        entry.is_some_and(|e| e.start != FREE && e.references == 0)
-    }
-
-    /// How many places wait for a flush.
-    pub(super) fn retired(&self) -> usize {
-        self.retired.len()
-    }
-
-    /// Keeps places until readers under way are done.
-    pub(super) fn let_pass(&mut self, places: impl IntoIterator<Item = u32>, stamp: usize) {
-        self.passing.extend(places.into_iter().map(|place| (place, stamp)));
+    /// Whether idle places take so much that a round over all lanes is worth having them back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle_bytes > MIN_IDLE && self.idle_bytes * 4 > self.used_bytes()
     }
 
     /// Frees some of the places whose grace period is over: a bounded number, as others wait.
@@ -216,36 +273,20 @@ impl Terms {
         self.release(place);
     }
 
-    /// Frees the terms that no key leads to, those at the end without a trace.
-    pub(super) fn discard_unreferenced(&mut self, hash: impl Fn(&[u8]) -> u32) {
+    /// Knows which places are free and which idle, after references were counted. Idle terms are
+    /// not found: no crash can bring back a key that leads there, as files agree that none does.
+    pub(super) fn settle(&mut self, hash: impl Fn(&[u8]) -> u32) {
         self.free.clear();
+        self.idle_bytes = 0;
         for place in 0..self.entries.len() as u32 {
-            let unused = self.entries[place as usize].references == 0;
-            let hash = self.bytes(place).filter(|_| unused).map(&hash);
-            if let Some(hash) = hash {
-                self.discard(hash, place);
-            } else if unused {
+            let entry = self.entries[place as usize];
+            if entry.is_free() {
                 self.free.push(place);
-            }
-        }
-        while self.entries.pop_if(|entry| entry.start == FREE).is_some() {}
-        let len = self.entries.len() as u32;
-        self.free.retain(|&place| place < len);
-    }
-
-    /// Retires the terms that no key leads to.
-    pub(super) fn retire_unreferenced(&mut self, hash: impl Fn(&[u8]) -> u32) {
-        self.free.clear();
-        for place in 0..self.entries.len() as u32 {
-            let unused = self.entries[place as usize].references() == 0;
-            match self.bytes(place).map(&hash) {
-                None => self.free.push(place),
-                // No crash brings back a key that leads here: the log has what took it away.
-                Some(hash) if unused => {
-                    self.unlist(hash, place);
-                    self.retire([place]);
-                }
-                Some(_) => {}
+            } else if entry.references() == 0 {
+                self.idle_bytes += self.weight(place);
+                let hash = self.bytes(place).map(&hash);
+                hash.into_iter().for_each(|hash| self.unlist(hash, place));
+                self.entries[place as usize].references = IDLE;
             }
         }
     }
@@ -269,7 +310,7 @@ impl Terms {
         self.arena.capacity()
             + self.entries.capacity() * size_of::<Entry>()
             + self.table.allocation_size()
-            + (self.free.capacity() + self.retired.capacity()) * size_of::<u32>()
+            + self.free.capacity() * size_of::<u32>()
             + self.passing.capacity() * size_of::<(u32, usize)>()
             + self.unwritten.capacity()
     }

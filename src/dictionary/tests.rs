@@ -37,6 +37,19 @@ fn neighbour(dictionary: &Dictionary, n: usize) -> Vec<u8> {
     terms.filter(|term| dictionary.address(term).shard == 0).nth(n).expect("endless")
 }
 
+/// A term of the shard that an id belongs to.
+fn neighbour_of(dictionary: &Dictionary, id: u32) -> Vec<u8> {
+    let terms = (0_u32..).map(|i| format!("another {i}").into_bytes());
+    terms.into_iter().find(|term| dictionary.address(term).shard == shard_of(id)).expect("endless")
+}
+
+/// What a round over all lanes does here.
+fn round(dictionary: &Dictionary, meanwhile: impl FnOnce()) {
+    dictionary.nominate();
+    meanwhile();
+    dictionary.recycle().expect("recycled");
+}
+
 #[test]
 fn a_term_lives_as_long_as_its_references() {
     let dictionary = Dictionary::in_memory(hasher());
@@ -82,10 +95,11 @@ fn in_memory_an_id_is_used_again_once_nobody_can_mistake_it() {
 fn a_change_that_was_not_made_leaves_no_trace() {
     let dictionary = Dictionary::in_memory(hasher());
     let _ = dictionary.with_interned(b"busy", true, |_| Routed::Failed(()));
-    assert!(dictionary.is_empty());
+    let is_empty = || dictionary.used_shards().all(|shard| shard.read().is_empty());
+    assert!(is_empty());
     let unchanged = dictionary.with_interned(b"same", true, |_| Routed::<()>::Unchanged);
     assert!(matches!(unchanged, Ok(Some(Routed::Unchanged))));
-    assert!(dictionary.is_empty());
+    assert!(is_empty());
 }
 
 #[test]
@@ -115,18 +129,20 @@ fn the_file_brings_terms_back_and_frees_the_unused() {
 
     let second = Dictionary::open(&Fs::disk(), path, hasher()).expect("reopened");
     second
-        .count_references(false, |count| {
+        .count_references(|count| {
             count(&[5, kept]);
             Ok(())
         })
         .expect("sound");
     assert_eq!(term(&second, kept).as_deref(), Some(&b"kept"[..]));
+    assert_ne!(intern(&second, b"unused"), unused, "a file may have the id still");
+    round(&second, || {});
     assert_eq!(term(&second, unused), None);
-    assert_eq!(intern(&second, b"unused"), unused);
+    assert_eq!(intern(&second, &neighbour_of(&second, unused)), unused);
 }
 
 #[test]
-fn on_disk_an_id_is_used_again_after_a_whole_flush() {
+fn on_disk_an_id_is_used_again_after_a_round() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let dictionary =
         Dictionary::open(&Fs::disk(), dir.path().join("TERMS"), hasher()).expect("new");
@@ -134,80 +150,88 @@ fn on_disk_an_id_is_used_again_after_a_whole_flush() {
     let first = intern_next(0);
     release(&dictionary, &neighbour(&dictionary, 0));
     assert_ne!(intern_next(1), first);
-    let failed = dictionary.recycle_around(|| Err(Error::Closed));
-    assert!(failed.is_err());
+    dictionary.nominate();
     assert_ne!(intern_next(2), first);
-    dictionary.recycle_around(|| Ok(())).expect("flushed");
+    dictionary.recycle().expect("recycled");
     assert_eq!(intern_next(3), first);
 }
 
-/// A place that is retired, used and retired again during a flush may be in the hands of two.
+/// Whatever happens to a term during a round, it is no candidate of that one any more.
 #[test]
-fn a_place_is_recycled_by_one_flush_at_a_time() {
+fn a_term_that_is_used_during_a_round_keeps_its_id() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("TERMS");
     let dictionary = Dictionary::open(&Fs::disk(), path, hasher()).expect("new");
-    let [term, next, last] = [0, 1, 2].map(|n| neighbour(&dictionary, n));
-    let id = intern(&dictionary, &term);
-    release(&dictionary, &term);
-    let (begun, second_begun) = std::sync::mpsc::channel();
-    let (done, first_done) = std::sync::mpsc::channel();
-    let (dictionary, term) = (&dictionary, &term);
-    let flushes = || {
-        std::thread::scope(|scope| {
-            let first = dictionary.recycle_around(|| {
-                assert_eq!(intern(dictionary, term), id);
-                release(dictionary, term);
-                scope.spawn(move || {
-                    let second = dictionary.recycle_around(|| {
-                        begun.send(()).expect("the first has not given up");
-                        first_done.recv().expect("the first goes on");
-                        Ok(())
-                    });
-                    second.expect("flushed");
-                });
-                // The second one may begin now, but should not.
-                let _ = second_begun.recv_timeout(Duration::from_millis(200));
-                Ok(())
+    let [used, used_and_dropped, dropped] = [0, 1, 2].map(|n| neighbour(&dictionary, n));
+    let ids = [&used, &used_and_dropped, &dropped].map(|term| intern(&dictionary, term));
+    release(&dictionary, &used);
+    release(&dictionary, &used_and_dropped);
+    round(&dictionary, || {
+        assert_eq!(intern(&dictionary, &used), ids[0]);
+        assert_eq!(intern(&dictionary, &used_and_dropped), ids[1]);
+        release(&dictionary, &used_and_dropped);
+        release(&dictionary, &dropped);
+    });
+    let next = (3..9).map(|n| intern(&dictionary, &neighbour(&dictionary, n)));
+    assert!(next.into_iter().all(|id| !ids.contains(&id)));
+    assert_eq!(intern(&dictionary, &used_and_dropped), ids[1], "it is found still");
+}
+
+/// A first key that comes to nothing leaves its id to another term: the file may not have both.
+#[test]
+fn a_term_without_a_key_is_in_no_file() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("TERMS");
+    let dictionary = Dictionary::open(&Fs::disk(), path.clone(), hasher()).expect("new");
+    let [gone, failed, kept] = [0, 1, 2].map(|n| neighbour(&dictionary, n));
+    intern(&dictionary, &gone);
+    release(&dictionary, &gone);
+    let (rewritten, is_rewritten) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let outcome = dictionary.with_interned(&failed, true, |_| {
+            let dictionary = &dictionary;
+            scope.spawn(move || {
+                let log = dictionary.log.as_ref().expect("has a file");
+                dictionary.rewrite(&mut log.lock()).expect("rewritten");
+                rewritten.send(()).expect("waited for");
             });
-            first.expect("flushed");
-            done.send(()).expect("the second waits");
+            // Waits, if it cannot be done while the change is being made.
+            let _ = is_rewritten.recv_timeout(Duration::from_millis(200));
+            Routed::Failed(())
         });
-        Ok(((), IdSet::One(id)))
-    };
-    // Whoever has looked the id up keeps its place from being free at once.
-    dictionary.resolve(flushes, |_, _| {}).expect("resolved");
-    dictionary.recycle_around(|| Ok(())).expect("flushed");
-    assert_ne!(intern(dictionary, &next), intern(dictionary, &last));
+        assert!(matches!(outcome, Ok(Some(Routed::Failed(())))));
+    });
+    intern(&dictionary, &kept);
+    dictionary.persist().expect("persisted");
+    drop(dictionary);
+    Dictionary::open(&Fs::disk(), path, hasher()).expect("no id has two terms");
 }
 
 #[test]
-fn the_log_is_shortened_and_keeps_what_keys_may_lead_to() {
+fn the_file_is_written_anew_and_keeps_what_keys_may_lead_to() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("TERMS");
     let dictionary = Dictionary::open(&Fs::disk(), path.clone(), hasher()).expect("new");
     let kept = intern(&dictionary, b"kept");
+    let idle = intern(&dictionary, b"idle");
     for n in 0..20_u32 {
         let long = n.to_le_bytes().repeat(100_000);
         intern(&dictionary, &long);
+        assert!(!dictionary.wants_recycling() || n > 0);
         release(&dictionary, &long);
     }
+    assert!(dictionary.wants_recycling());
     dictionary.persist().expect("persist");
-    let retired = intern(&dictionary, b"retired");
     let before = Fs::disk().len(&path).expect("written");
-    dictionary
-        .recycle_around(|| {
-            // Retired while the flush was on its way: segments may lead to it.
-            release(&dictionary, b"retired");
-            Ok(())
-        })
-        .expect("flushed");
+    // Dropped while the round was on its way: segments may lead to it.
+    round(&dictionary, || release(&dictionary, b"idle"));
+    assert!(!dictionary.wants_recycling());
     dictionary.persist().expect("persist");
     assert!(Fs::disk().len(&path).expect("rewritten") < before / 1000);
     drop(dictionary);
     let again = Dictionary::open(&Fs::disk(), path, hasher()).expect("reopened");
     assert_eq!(term(&again, kept).as_deref(), Some(&b"kept"[..]));
-    assert_eq!(term(&again, retired).as_deref(), Some(&b"retired"[..]));
+    assert_eq!(term(&again, idle).as_deref(), Some(&b"idle"[..]));
 }
 
 #[test]
@@ -215,7 +239,7 @@ fn a_missing_term_is_damage() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let dictionary =
         Dictionary::open(&Fs::disk(), dir.path().join("TERMS"), hasher()).expect("new");
-    let counted = dictionary.count_references(false, |count| {
+    let counted = dictionary.count_references(|count| {
         count(&[TERM_ID_FLAG | 3]);
         Ok(())
     });

@@ -1,24 +1,21 @@
-//! The dictionary over its file: references counted at open, terms persisted, places recycled, and
-//! the log written anew once most of it is terms long gone.
+//! The dictionary over its file: references counted at open, terms persisted, and places of terms
+//! that are gone had back.
 
 use super::log::{Extent, TermLog};
 use super::{Dictionary, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
 
-/// Retired places that make a flush of all lanes worth while.
-const RETIRED_WORTH_A_FLUSH: usize = 1 << 16;
-/// The log is written anew once it is three times as long as its terms, and longer by this.
-const LOG_SLACK: u64 = 4 << 20;
+/// Places of a shard that are copied at a time, as writers wait meanwhile.
+const SLICE: u32 = 1024;
 
 impl Dictionary {
-    /// Takes in how many keys lead to each id, then frees the terms that none leads to; after a
-    /// replay only once all lanes are flushed, or the log would have their ids mean two terms.
+    /// Takes in how many keys lead to each id.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a key leads to a term that is not in the file.
     pub(crate) fn count_references(
         &self,
-        replayed: bool,
         scan: impl FnOnce(&mut dyn FnMut(&[u32])) -> Result<()>,
     ) -> Result<()> {
         let mut shards: Vec<_> = self.shards().iter().map(|shard| shard.write()).collect();
@@ -35,44 +32,9 @@ impl Dictionary {
             return Err(Error::corrupt(log.lock().path(), 0, what));
         }
         for terms in &mut shards {
-            if replayed {
-                terms.retire_unreferenced(|term| self.address(term).hash);
-            } else {
-                terms.discard_unreferenced(|term| self.address(term).hash);
-            }
-            if terms.is_wasteful() {
-                terms.pack();
-            }
+            terms.settle(|term| self.address(term).hash);
         }
-        drop(shards);
-        self.shorten_log()
-    }
-
-    /// Runs a flush of all lanes. No segment leads to places retired before it after it. One at a
-    /// time: a place that comes back and is retired again meanwhile must not be in the hands of
-    /// two.
-    pub(crate) fn recycle_around(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
-        let _turn = self.recycling.lock();
-        let retired: Vec<_> = self.used_shards().map(|s| s.write().take_retired()).collect();
-        let flushed = flush();
-        for (shard, places) in self.used_shards().zip(retired) {
-            let mut terms = shard.write();
-            // Others were given to a key again, or retired once more.
-            let unused: Vec<u32> = places.into_iter().filter(|&p| terms.is_unused(p)).collect();
-            if flushed.is_err() {
-                terms.retire(unused);
-                continue;
-            }
-            for &place in &unused {
-                let hash = terms.bytes(place).map(|term| self.address(term).hash);
-                hash.into_iter().for_each(|hash| terms.unlist(hash, place));
-            }
-            terms.let_pass(unused, self.grace.stamp());
-            terms.release_some(&self.grace);
-        }
-        flushed?;
-        while self.pack() {}
-        self.shorten_log()
+        Ok(())
     }
 
     /// Appends what is new to the log and syncs it: after this, everything interned before is on
@@ -100,21 +62,47 @@ impl Dictionary {
         }
     }
 
-    /// Writes the log anew if most of it is terms long gone. Retired ones stay: segments may
-    /// lead to them.
-    fn shorten_log(&self) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
-        let mut log = log.lock();
-        let used: usize = self.used_shards().map(|shard| shard.read().used_bytes()).sum();
-        if log.extent().len <= 3 * used as u64 + LOG_SLACK {
-            return Ok(());
+    /// A round over all lanes begins: terms that no key leads to from now to its end can go then.
+    pub(crate) fn nominate(&self) {
+        if self.log.is_some() {
+            self.used_shards().for_each(|shard| shard.write().nominate());
         }
+    }
+
+    /// The round is done, and its candidates are in no segment and in no record of the index's log
+    /// any more. Writes the file anew without them; then their places are free.
+    pub(crate) fn recycle(&self) -> Result<()> {
+        let mut any = false;
+        for shard in self.used_shards() {
+            any |= shard.write().forsake(|term| self.address(term).hash);
+        }
+        if let Some(log) = self.log.as_ref().filter(|_| any) {
+            self.rewrite(&mut log.lock())?;
+            for shard in self.used_shards() {
+                let mut terms = shard.write();
+                terms.let_gone_pass(self.grace.stamp());
+                terms.release_some(&self.grace);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn rewrite(&self, log: &mut TermLog) -> Result<()> {
         let (mut records, mut unwritten) = (Vec::new(), Vec::new());
         for (number, shard) in self.used_shards().enumerate() {
             unwritten.append(&mut shard.write().unwritten);
-            // Readers go on meanwhile; what is interned now is written twice.
-            for (place, term) in shard.read().iter() {
-                TermLog::encode(&mut records, id_of(number, place), term);
+            // What is interned from now on is written twice.
+            let mut first = 0;
+            loop {
+                let terms = shard.read();
+                let (slice, last) = terms.slice(first, SLICE);
+                for (place, term) in slice {
+                    TermLog::encode(&mut records, id_of(number, place), term);
+                }
+                if last {
+                    break;
+                }
+                first += SLICE;
             }
         }
         let rewritten = log.rewrite(&records);
@@ -145,9 +133,30 @@ impl Dictionary {
         })
     }
 
-    /// Whether so many places are retired that a whole flush is worth having them back.
+    /// Whether idle terms take so much that a round is worth having it back.
     pub(crate) fn wants_recycling(&self) -> bool {
-        let retired = || self.used_shards().map(|shard| shard.read().retired()).sum::<usize>();
-        self.log.is_some() && retired() >= RETIRED_WORTH_A_FLUSH
+        self.log.is_some() && self.used_shards().any(|shard| shard.read().is_idle())
+    }
+
+    /// Whether [`Dictionary::pack`] or a round may have something to do; true once.
+    pub(crate) fn claim_upkeep(&self) -> bool {
+        self.wasteful.load(Ordering::Relaxed) && self.wasteful.swap(false, Ordering::SeqCst)
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> usize {
+        let shards = self.used_shards().map(|shard| shard.read().memory());
+        shards.map(|bytes| bytes + size_of_val(&self.shards()[0])).sum()
+    }
+
+    /// Lets go of everything. Whoever still flushes finds the file closed.
+    pub(crate) fn clear(&self) {
+        if let Some(log) = &self.log {
+            log.lock().close();
+        }
+        for shard in self.used_shards() {
+            let gone = std::mem::take(&mut *shard.write());
+            drop(gone);
+        }
     }
 }

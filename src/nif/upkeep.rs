@@ -37,20 +37,22 @@ fn close<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| index.close().map(|()| ok_term(env)))
 }
 
-/// All lanes in one call: with most of them flushed before, lane by lane.
-#[rustler::nif(schedule = "DirtyIo")]
-fn flush<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
-    answer(env, resource, |index| index.flush().map(|()| ok_term(env)))
-}
-
 #[rustler::nif(schedule = "DirtyIo")]
 fn flush_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<'a> {
     answer(env, resource, |index| index.flush_lane(lane).map(|()| ok_term(env)))
 }
 
+/// Waits for the piece of a round that is being done.
 #[rustler::nif(schedule = "DirtyIo")]
-fn compact_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<'a> {
-    answer(env, resource, |index| index.compact_lane(lane).map(|()| ok_term(env)))
+fn round_begin<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| index.begin_round().map(|()| ok_term(env)))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| {
+        Ok(if index.step_round()? { more().encode(env) } else { done().encode(env) })
+    })
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -1,4 +1,8 @@
-//! One lane: segments that cannot be read go, the rest is merged into a sound one.
+//! One lane: what can be read is merged into a sound segment, what cannot goes to quarantine.
+//!
+//! First it is found out what there is to do, then it is done: copies to quarantine, the new
+//! segment, the manifest that names it, and only then the damaged files go. So a repair that is cut
+//! short at any point leaves all that the next one needs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,63 +14,106 @@ use crate::compaction::{BOTTOM, LEVEL_1};
 use crate::dictionary::TERM_ID_FLAG;
 use crate::epoch::{Epoch, is_segment, lane_dir, segment_number, segment_path};
 use crate::error::Result;
+use crate::fs::Fs;
 use crate::layers::{Layer, walk};
 use crate::manifest::{FILE_NAME, Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::record::Record;
 use crate::segment::{Origin, Segment, SegmentWriter};
 
-/// What is left of a lane.
-struct Remains {
-    /// Newest first.
-    segments: Vec<Arc<Segment>>,
+/// What there is to do.
+struct Plan {
+    manifest: Manifest,
+    /// The lane's records written anew, under a number.
+    segment: Option<(u64, Vec<u8>)>,
     /// Files that go to quarantine.
     damaged: Vec<PathBuf>,
-    /// The lane's records have to be written anew.
-    rewrite: bool,
+    /// Whether the manifest is to be stored.
+    changed: bool,
 }
 
 impl Repairer {
     /// Repairs a lane; the last record of the log that it has flushed.
     pub(super) fn lane(&mut self, epoch: &Epoch, lane: u32, terms: &mut Terms) -> Result<u64> {
         let dir = lane_dir(&epoch.dir, lane);
-        let path = dir.join(FILE_NAME);
-        let (mut manifest, mut anew) = match Manifest::load(&self.fs, &dir, lane) {
-            Ok(manifest) => (manifest, false),
-            Err(fault) => {
-                self.note(&path, damage(fault)?, Lost::Nothing);
-                let manifest = self.manifest_of_segments(&dir, lane, terms)?;
-                self.put_away(&path)?;
-                (manifest, true)
-            }
-        };
-        let mut remains = self.remains(&dir, lane, &manifest)?;
-        let (records, live_keys) = merged(&remains.segments, terms)?;
-        remains.rewrite |= terms.is_damaged() && records.dropped;
-        if remains.rewrite {
-            manifest.next_number = manifest.next_number.max(self.next_number(&dir)?);
-            let number = manifest.next_number;
-            manifest.next_number += 1;
-            let flushed = manifest.flushed;
-            let origin = Origin { lane, number, level: BOTTOM, flushed };
-            manifest.segments = self.write(&dir, records.writer, origin)?;
-            anew = true;
-        } else if live_keys != manifest.live_keys && !anew {
-            let fault = format!("it counts {} live keys, not {live_keys}", manifest.live_keys);
-            self.note(&path, fault, Lost::Nothing);
-            anew = true;
+        let plan = self.plan_lane(&dir, lane, terms)?;
+        let flushed = plan.manifest.flushed;
+        if self.apply && plan.changed {
+            self.carry_out(&dir, plan)?;
         }
-        if anew && self.apply {
-            manifest.live_keys = live_keys;
-            manifest.store(&self.fs, &dir)?;
-        }
-        remains.damaged.iter().try_for_each(|path| self.put_away(path))?;
-        Ok(manifest.flushed)
+        Ok(flushed)
     }
 
-    /// Reads what the manifest lists, as far as that can be had.
-    fn remains(&mut self, dir: &Path, lane: u32, manifest: &Manifest) -> Result<Remains> {
-        let mut remains = Remains { segments: vec![], damaged: vec![], rewrite: false };
+    fn plan_lane(&mut self, dir: &Path, lane: u32, terms: &mut Terms) -> Result<Plan> {
+        let path = dir.join(FILE_NAME);
+        let mut damaged = Vec::new();
+        let (mut manifest, fault) = match Manifest::load(&self.fs, dir, lane) {
+            Ok(manifest) => (manifest, None),
+            Err(fault) => {
+                let fault = damage(fault)?;
+                let manifest = self.manifest_of_segments(dir, lane, terms, &mut damaged)?;
+                damaged.push(path.clone());
+                (manifest, Some(fault))
+            }
+        };
+        let mut rewrite = fault.is_some();
+        let segments = self.segments(dir, lane, &manifest, &mut damaged, &mut rewrite)?;
+        let merged = Merged::of(&segments, terms)?;
+        if let Some(fault) = &fault {
+            let lost = if merged.baseless { Lost::UnknownKeys } else { Lost::Nothing };
+            self.note(&path, fault, lost);
+        }
+        let live_keys = merged.writer.len() as u64;
+        let mut segment = None;
+        let mut changed = true;
+        if rewrite || merged.dropped {
+            let number = manifest.next_number.max(next_number(&self.fs, dir)?);
+            let flushed = manifest.flushed;
+            let leads_to_terms = terms.leads_to_terms();
+            let origin = Origin { lane, number, level: BOTTOM, flushed, leads_to_terms };
+            manifest.next_number = number + 1;
+            manifest.segments.clear();
+            if !merged.writer.is_empty() {
+                let bytes = merged.writer.finish(origin)?;
+                let (keys, bytes_long) = (live_keys, bytes.len() as u64);
+                let entry = ManifestSegment { number, level: BOTTOM, keys, bytes: bytes_long };
+                manifest.segments.push(entry);
+                segment = Some((number, bytes.to_vec()));
+            }
+        } else if live_keys != manifest.live_keys {
+            let fault = format!("it counts {} live keys, not {live_keys}", manifest.live_keys);
+            self.note(&path, fault, Lost::Nothing);
+            damaged.push(path);
+        } else {
+            changed = false;
+        }
+        manifest.live_keys = live_keys;
+        Ok(Plan { manifest, segment, damaged, changed })
+    }
+
+    fn carry_out(&self, dir: &Path, plan: Plan) -> Result<()> {
+        self.fs.create_dir_all(dir)?;
+        plan.damaged.iter().try_for_each(|path| self.keep_copy(path))?;
+        if let Some((number, bytes)) = plan.segment {
+            self.fs.write_synced(&segment_path(dir, number), &bytes)?;
+            self.fs.sync_dir(dir)?;
+        }
+        plan.manifest.store(&self.fs, dir)?;
+        let segments = plan.damaged.iter().filter(|path| is_segment(path));
+        segments.into_iter().try_for_each(|path| self.fs.remove(path))?;
+        self.fs.sync_dir(dir)
+    }
+
+    /// Reads what the manifest lists, newest first, as far as that can be had.
+    fn segments(
+        &mut self,
+        dir: &Path,
+        lane: u32,
+        manifest: &Manifest,
+        damaged: &mut Vec<PathBuf>,
+        rewrite: &mut bool,
+    ) -> Result<Vec<Arc<Segment>>> {
+        let mut segments = Vec::new();
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
             let opened = Segment::open(&self.fs, &path, lane, entry.number).and_then(|segment| {
@@ -77,72 +124,50 @@ impl Repairer {
             });
             let fault = match opened {
                 Ok(segment) => {
-                    remains.segments.push(Arc::new(segment));
+                    segments.push(Arc::new(segment));
                     continue;
                 }
                 Err(fault) => damage(fault)?,
             };
-            remains.rewrite = true;
-            remains.damaged.push(path.clone());
-            match self.rehashed(&path) {
+            *rewrite = true;
+            let lost = match rehashed(&self.fs, &path) {
                 Some(segment) => {
-                    self.note(&path, fault, Lost::Nothing);
-                    remains.segments.push(Arc::new(segment));
+                    segments.push(Arc::new(segment));
+                    Lost::Nothing
                 }
-                None => self.note(&path, fault, Lost::Keys(entry.keys)),
-            }
+                None => Lost::Keys(entry.keys),
+            };
+            self.note(&path, fault, lost);
+            damaged.push(path);
         }
-        Ok(remains)
-    }
-
-    /// A segment with nothing wrong but its hash function, which is made anew of the fingerprints.
-    fn rehashed(&self, path: &Path) -> Option<Segment> {
-        let bytes = MappedBytes::open(&self.fs, path).ok()?;
-        let segment = Segment::new(bytes, Some(path.to_path_buf())).ok()?;
-        segment.check_records().ok()?;
-        let mut writer = SegmentWriter::with_capacity(segment.keys());
-        for item in segment.iter() {
-            let (fingerprint, record) = item.ok()?;
-            let mut chain = Chain::default();
-            chain.push(record);
-            writer.add(fingerprint, &chain.merged(false)).ok()?;
-        }
-        let bytes = writer.finish(segment.origin()).ok()?;
-        let segment = Segment::new(MappedBytes::anonymous(bytes).ok()?, None).ok()?;
-        segment.check_structure().ok()?;
-        Some(segment)
+        Ok(segments)
     }
 
     /// What the segments themselves tell of the lane.
-    fn manifest_of_segments(&mut self, dir: &Path, lane: u32, terms: &Terms) -> Result<Manifest> {
-        let mut found = Vec::new();
-        let mut paths = if self.fs.exists(dir)? {
-            self.fs.list(dir)?
-        } else {
+    fn manifest_of_segments(
+        &mut self,
+        dir: &Path,
+        lane: u32,
+        terms: &Terms,
+        damaged: &mut Vec<PathBuf>,
+    ) -> Result<Manifest> {
+        if !self.fs.exists(dir)? {
             self.note(dir, "the lane's directory is missing", Lost::UnknownKeys);
-            Vec::new()
-        };
-        if self.apply {
-            self.fs.create_dir_all(dir)?;
         }
-        paths.retain(|path| is_segment(path));
-        paths.sort();
-        // Newest first.
-        for path in paths.iter().rev() {
-            let bytes = MappedBytes::open(&self.fs, path);
-            match bytes.and_then(|bytes| Segment::new(bytes, Some(path.clone()))) {
+        let mut found = Vec::new();
+        for (path, segment) in segments_in(&self.fs, dir)? {
+            match segment {
                 Ok(segment) if segment.origin().lane == lane => found.push(segment),
                 Ok(_) => {
-                    self.note(path, "it is another lane's", Lost::Nothing);
-                    self.put_away(path)?;
+                    self.note(&path, "it is another lane's", Lost::Nothing);
+                    damaged.push(path);
                 }
                 Err(fault) => {
-                    self.note(path, damage(fault)?, Lost::UnknownKeys);
-                    self.put_away(path)?;
+                    self.note(&path, damage(fault)?, Lost::UnknownKeys);
+                    damaged.push(path);
                 }
             }
         }
-        let next_number = self.next_number(dir)?;
         let flushed = found.iter().map(|segment| segment.origin().flushed).max().unwrap_or(0);
         // A merge replaces what it was made of: all for the bottom, all above the bottom for level
         // 1. Files of that kind that are still there were about to be removed.
@@ -158,34 +183,48 @@ impl Repairer {
             let keys = segment.keys() as u64;
             segments.push(ManifestSegment { number, level, keys, bytes });
         }
+        let next_number = next_number(&self.fs, dir)?;
         let terms = terms.extent;
         Ok(Manifest { lane, next_number, live_keys: 0, flushed, terms, segments })
     }
+}
 
-    /// A number that no segment of the lane has had.
-    fn next_number(&self, dir: &Path) -> Result<u64> {
-        let numbers = self.fs.list(dir)?.iter().filter_map(|path| segment_number(path)).max();
-        Ok(numbers.map_or(1, |number| number + 1))
-    }
+/// The segments in a lane's directory, newest first.
+pub(super) fn segments_in(fs: &Fs, dir: &Path) -> Result<Vec<(PathBuf, Result<Segment>)>> {
+    let mut paths = if fs.exists(dir)? { fs.list(dir)? } else { Vec::new() };
+    paths.retain(|path| is_segment(path));
+    paths.sort();
+    let open = |path: PathBuf| {
+        let bytes = MappedBytes::open(fs, &path);
+        let segment = bytes.and_then(|bytes| Segment::new(bytes, Some(path.clone())));
+        (path, segment)
+    };
+    Ok(paths.into_iter().rev().map(open).collect())
+}
 
-    fn write(
-        &self,
-        dir: &Path,
-        records: SegmentWriter,
-        origin: Origin,
-    ) -> Result<Vec<ManifestSegment>> {
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = records.len() as u64;
-        let bytes = records.finish(origin)?;
-        if self.apply {
-            self.fs.write_synced(&segment_path(dir, origin.number), &bytes)?;
-            self.fs.sync_dir(dir)?;
-        }
-        let (number, level) = (origin.number, origin.level);
-        Ok(vec![ManifestSegment { number, level, keys, bytes: bytes.len() as u64 }])
+/// A number that no segment of the lane has had.
+fn next_number(fs: &Fs, dir: &Path) -> Result<u64> {
+    let paths = if fs.exists(dir)? { fs.list(dir)? } else { Vec::new() };
+    let newest = paths.iter().filter_map(|path| segment_number(path)).max();
+    Ok(newest.map_or(1, |number| number + 1))
+}
+
+/// A segment with nothing wrong but its hash function, which is made anew of the fingerprints.
+fn rehashed(fs: &Fs, path: &Path) -> Option<Segment> {
+    let bytes = MappedBytes::open(fs, path).ok()?;
+    let segment = Segment::new(bytes, Some(path.to_path_buf())).ok()?;
+    segment.check_records().ok()?;
+    let mut writer = SegmentWriter::with_capacity(segment.keys());
+    for item in segment.iter() {
+        let (fingerprint, record) = item.ok()?;
+        let mut chain = Chain::default();
+        chain.push(record);
+        writer.add(fingerprint, &chain.merged(false)).ok()?;
     }
+    let bytes = writer.finish(segment.origin()).ok()?;
+    let segment = Segment::new(MappedBytes::anonymous(bytes).ok()?, None).ok()?;
+    segment.check_structure().ok()?;
+    Some(segment)
 }
 
 /// The lane's whole sets.
@@ -193,26 +232,31 @@ struct Merged {
     writer: SegmentWriter,
     /// Some ids are missing: their terms are lost.
     dropped: bool,
+    /// Some sets are changes of sets that are lost.
+    baseless: bool,
 }
 
-fn merged(segments: &[Arc<Segment>], terms: &mut Terms) -> Result<(Merged, u64)> {
-    let layers: Vec<Layer<'_>> = segments.iter().map(|s| Layer::Segment(s)).collect();
-    let mut merged = Merged { writer: SegmentWriter::default(), dropped: false };
-    walk(&layers, |fingerprint, chain| {
-        let mut ids = chain.ids();
-        ids.retain(|id| {
-            let kept = id & TERM_ID_FLAG == 0 || terms.has(id & !TERM_ID_FLAG);
-            if !kept {
-                terms.dropped(id & !TERM_ID_FLAG);
-                merged.dropped = true;
+impl Merged {
+    fn of(segments: &[Arc<Segment>], terms: &mut Terms) -> Result<Self> {
+        let layers: Vec<Layer<'_>> = segments.iter().map(|s| Layer::Segment(s)).collect();
+        let writer = SegmentWriter::default();
+        let mut merged = Merged { writer, dropped: false, baseless: false };
+        walk(&layers, |fingerprint, chain| {
+            let mut ids = chain.ids();
+            merged.baseless |= ids.len() != chain.cardinality();
+            ids.retain(|id| {
+                let kept = id & TERM_ID_FLAG == 0 || terms.has(id & !TERM_ID_FLAG);
+                if !kept {
+                    terms.dropped(id & !TERM_ID_FLAG);
+                    merged.dropped = true;
+                }
+                kept
+            });
+            match Record::from_set(ids) {
+                Record::Tombstone => Ok(()),
+                record => merged.writer.add(fingerprint, &record),
             }
-            kept
-        });
-        match Record::from_set(ids) {
-            Record::Tombstone => Ok(()),
-            record => merged.writer.add(fingerprint, &record),
-        }
-    })?;
-    let live_keys = merged.writer.len() as u64;
-    Ok((merged, live_keys))
+        })?;
+        Ok(merged)
+    }
 }

@@ -9,14 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::dictionary::Extent;
-use crate::epoch::{self, CURRENT, Epoch, TERMS, lane_dir};
+use crate::epoch::{self, CURRENT, Epoch};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::KeyHasher;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
-use crate::manifest::Manifest;
 use crate::quarantine;
 use crate::wal::Scan;
 
@@ -95,13 +93,12 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
     };
     let mut repairer = Repairer { fs, root: root.to_path_buf(), apply, remedies: Vec::new() };
     let epoch = repairer.epoch()?;
-    let relied_on = repairer.relied_on(&epoch);
-    let mut terms = repairer.terms(&epoch, relied_on)?;
+    let mut terms = repairer.terms(&epoch)?;
     let mut flushed = 0;
     for lane in 0..epoch.meta.num_lanes {
         flushed = flushed.max(repairer.lane(&epoch, lane, &mut terms)?);
     }
-    repairer.report_terms(terms);
+    repairer.finish_terms(terms)?;
     let log_damaged = repairer.log(&epoch, flushed)?;
     let remedies = repairer.remedies;
     drop(lock);
@@ -135,8 +132,12 @@ impl Repairer {
         self.remedies.push(Remedy { path: path.to_path_buf(), fault: fault.to_string(), lost });
     }
 
-    fn put_away(&self, path: &Path) -> Result<()> {
-        if self.apply { quarantine::put_away(&self.fs, &self.root, path) } else { Ok(()) }
+    /// Before the file is replaced or removed. One that is missing is passed over.
+    fn keep_copy(&self, path: &Path) -> Result<()> {
+        if self.fs.exists(path)? {
+            quarantine::keep_copy(&self.fs, &self.root, path, &self.fs.read(path)?)?;
+        }
+        Ok(())
     }
 
     /// CURRENT can be made anew if only one epoch is there. META cannot: it has the hash key.
@@ -150,8 +151,8 @@ impl Repairer {
         match (epochs.pop(), epochs.pop()) {
             (Some(Ok(only)), None) => {
                 self.note(&current, fault, Lost::Nothing);
-                self.put_away(&current)?;
                 if self.apply {
+                    self.keep_copy(&current)?;
                     only.make_current(&self.fs, &self.root)?;
                 }
                 Ok(only)
@@ -159,15 +160,6 @@ impl Repairer {
             (Some(Err(unreadable)), None) => Err(unreadable),
             _ => Err(fault),
         }
-    }
-
-    /// How much of the dictionary the lanes rely on that can be asked.
-    fn relied_on(&self, epoch: &Epoch) -> Extent {
-        let extent = |lane| {
-            let dir = lane_dir(&epoch.dir, lane);
-            Manifest::load(&self.fs, &dir, lane).map_or(Extent::default(), |m| m.terms)
-        };
-        (0..epoch.meta.num_lanes).map(extent).max().unwrap_or_default()
     }
 
     /// Whether the log is damaged; the salvage itself is an open's.
@@ -184,9 +176,5 @@ impl Repairer {
             self.note(&lost.path, &fault, Lost::LogBytes(lost.bytes));
         }
         Ok(true)
-    }
-
-    fn terms_path(epoch: &Epoch) -> PathBuf {
-        epoch.dir.join(TERMS)
     }
 }

@@ -1,28 +1,40 @@
 //! The dictionary's file: whole terms are kept, wherever they are.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use super::lane::segments_in;
 use super::{Lost, Repairer, damage};
 use crate::dictionary::{Extent, TermLog};
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::Result;
+use crate::manifest::Manifest;
 
 /// What is left of the dictionary.
 #[derive(Debug)]
 pub(super) struct Terms {
     /// What lanes made anew may rely on.
     pub(super) extent: Extent,
-    /// If it was damaged: what is wrong, and the places that are left.
-    damaged: Option<(String, Vec<u32>)>,
+    path: PathBuf,
+    /// If it was damaged: what is wrong, and the file to put in its place.
+    anew: Option<(String, Anew)>,
+    /// The places that have a term, ascending; none if there was never a dictionary, so that ids of
+    /// 2^30 and above are the index's own.
+    places: Option<Vec<u32>>,
     /// Places that keys led to and that are gone, with repetitions.
     stray: Vec<u32>,
-    path: std::path::PathBuf,
+}
+
+#[derive(Debug)]
+struct Anew {
+    generation: u64,
+    records: Vec<u8>,
 }
 
 impl Terms {
     /// Whether a key may lead there.
     pub(super) fn has(&self, place: u32) -> bool {
-        self.damaged.as_ref().is_none_or(|(_, left)| left.binary_search(&place).is_ok())
+        self.places.as_ref().is_none_or(|places| places.binary_search(&place).is_ok())
     }
 
     /// A pair of a key and a lost term was taken out.
@@ -30,53 +42,90 @@ impl Terms {
         self.stray.push(place);
     }
 
-    pub(super) fn is_damaged(&self) -> bool {
-        self.damaged.is_some()
+    /// Whether ids of 2^30 and above are the dictionary's.
+    pub(super) fn leads_to_terms(&self) -> bool {
+        self.places.is_some()
     }
 }
 
+/// What is known of the dictionary without its file.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReliedOn {
+    /// Nothing if the index never had terms.
+    extent: Extent,
+    /// A lane that cannot tell may rely on more.
+    at_least: bool,
+}
+
 impl Repairer {
-    /// Makes the file anew of the terms that can be read, if it is damaged.
-    pub(super) fn terms(&mut self, epoch: &Epoch, relied_on: Extent) -> Result<Terms> {
-        let path = Self::terms_path(epoch);
+    fn relied_on(&self, epoch: &Epoch) -> Result<ReliedOn> {
+        let mut relied_on = ReliedOn::default();
+        for lane in 0..epoch.meta.num_lanes {
+            let dir = lane_dir(&epoch.dir, lane);
+            let extent = match Manifest::load(&self.fs, &dir, lane) {
+                Ok(manifest) => manifest.terms,
+                Err(_) => {
+                    relied_on.at_least = true;
+                    let segments = segments_in(&self.fs, &dir)?;
+                    let leads = segments
+                        .iter()
+                        .any(|(_, s)| s.as_ref().is_ok_and(|s| s.origin().leads_to_terms));
+                    Extent { generation: leads.into(), len: 0 }
+                }
+            };
+            relied_on.extent = relied_on.extent.max(extent);
+        }
+        Ok(relied_on)
+    }
+
+    /// Finds out which terms can be read. Nothing is written before no lane leads to others any
+    /// more, by [`Repairer::finish_terms`].
+    pub(super) fn terms(&self, epoch: &Epoch) -> Result<Terms> {
+        let relied_on = self.relied_on(epoch)?;
+        let path = epoch.dir.join(TERMS);
         let bytes = if self.fs.exists(&path)? { self.fs.read(&path)? } else { Vec::new() };
-        let parsed = if bytes.is_empty() && relied_on == Extent::default() {
+        let mut places = Vec::new();
+        let parsed = if bytes.is_empty() && relied_on.extent == Extent::default() {
             Ok(Extent::default())
         } else {
-            TermLog::parse(&path, &bytes, &mut |_, _| Ok(()))
+            TermLog::parse(&path, &bytes, &mut |place, _| {
+                places.push(place);
+                Ok(())
+            })
         };
-        let checked = parsed.and_then(|extent| extent.check(&path, relied_on).map(|()| extent));
-        let fault = match checked {
+        let whole =
+            parsed.and_then(|extent| extent.check(&path, relied_on.extent).map(|()| extent));
+        let fault = match whole {
             Ok(extent) => {
-                return Ok(Terms { extent, damaged: None, stray: Vec::new(), path });
+                places.sort_unstable();
+                let places = (extent != Extent::default()).then_some(places);
+                return Ok(Terms { extent, path, anew: None, places, stray: Vec::new() });
             }
             Err(fault) => damage(fault)?,
         };
+        let known = if relied_on.at_least { None } else { Some(relied_on.extent) };
         let mut left = BTreeMap::new();
-        // A place can be written again. If a later record of it is lost, the former term must not
-        // come back; and if it cannot be told whose record is lost, it can be any place's.
-        TermLog::salvage(&bytes, relied_on.len, |place, term| match (place, term) {
-            (Some(place), Some(term)) => drop(left.insert(place, term.to_vec())),
-            (Some(place), None) => drop(left.remove(&place)),
-            (None, _) => left.clear(),
+        let mut doubtful = Vec::new();
+        TermLog::salvage(&bytes, known, |place, term| {
+            if left.insert(place, term).is_some_and(|other| other != term) {
+                doubtful.push(place);
+            }
         });
+        left.retain(|place, _| !doubtful.contains(place));
         let mut records = Vec::new();
         for (place, term) in &left {
             TermLog::encode(&mut records, *place, term);
         }
-        self.put_away(&path)?;
-        let generation = relied_on.generation.max(TermLog::generation(&bytes)) + 1;
-        let mut extent = Extent { generation, len: 0 };
-        if self.apply {
-            extent = TermLog::write_anew(&self.fs, &path, generation, &records)?;
-        }
-        let damaged = Some((fault.to_string(), left.into_keys().collect()));
-        Ok(Terms { extent, damaged, stray: Vec::new(), path })
+        let generation = relied_on.extent.generation.max(TermLog::generation(&bytes)) + 1;
+        let anew = Some((fault.to_string(), Anew { generation, records }));
+        let places = Some(left.into_keys().collect());
+        Ok(Terms { extent: relied_on.extent, path, anew, places, stray: Vec::new() })
     }
 
-    /// Only once the lanes were looked through is it known what is lost.
-    pub(super) fn report_terms(&mut self, terms: Terms) {
-        let Terms { damaged: Some((fault, _)), mut stray, path, .. } = terms else { return };
+    /// Only once the lanes were looked through is it known what is lost, and only once they rely on
+    /// no more may the file be replaced.
+    pub(super) fn finish_terms(&mut self, terms: Terms) -> Result<()> {
+        let Terms { anew, mut stray, path, .. } = terms;
         let pairs = stray.len() as u64;
         stray.sort_unstable();
         stray.dedup();
@@ -84,6 +133,17 @@ impl Repairer {
             0 => Lost::Nothing,
             terms => Lost::Terms { terms, pairs },
         };
-        self.note(&path, fault, lost);
+        match anew {
+            None if pairs == 0 => {}
+            None => self.note(&path, "it lacks terms that keys lead to", lost),
+            Some((fault, Anew { generation, records })) => {
+                self.note(&path, fault, lost);
+                if self.apply {
+                    self.keep_copy(&path)?;
+                    TermLog::write_anew(&self.fs, &path, generation, &records)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -26,6 +26,7 @@ const DELTAS_AT: usize = 80;
 const CHECKSUMS_AT: usize = 88;
 const FLUSHED_AT: usize = 112;
 const LEVEL_AT: usize = 120;
+const LEADS_TO_TERMS_AT: usize = 121;
 const CHECKSUM_AT: usize = 124;
 
 /// The sections in file order.
@@ -58,6 +59,8 @@ pub(crate) struct Origin {
     pub(crate) level: u8,
     /// The last record of the log that this segment and those below have the lane's changes of.
     pub(crate) flushed: u64,
+    /// Whether ids of 2^30 and above are the dictionary's.
+    pub(crate) leads_to_terms: bool,
 }
 
 /// What the header says.
@@ -120,6 +123,7 @@ impl Header {
         out[VERSION_AT..][..4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         out[LANE_AT..][..4].copy_from_slice(&self.origin.lane.to_le_bytes());
         out[LEVEL_AT] = self.origin.level;
+        out[LEADS_TO_TERMS_AT] = self.origin.leads_to_terms.into();
         for (at, value) in [
             (NUMBER_AT, self.origin.number),
             (FLUSHED_AT, self.origin.flushed),
@@ -160,6 +164,7 @@ impl Header {
                 number: long(&header[NUMBER_AT..]),
                 level: header[LEVEL_AT],
                 flushed: long(&header[FLUSHED_AT..]),
+                leads_to_terms: header[LEADS_TO_TERMS_AT] != 0,
             },
             mph: MphParams {
                 keys: long(&header[KEYS_AT..]),
@@ -196,7 +201,7 @@ mod tests {
     fn header() -> Header {
         let mph = MphParams { keys: 100, buckets: 37, slots: 101, seed: 5, multiplier: 1 };
         let checksums = [1, 2, 3, 4, 5, 6];
-        let origin = Origin { lane: 3, number: 9, level: 2, flushed: 7 };
+        let origin = Origin { lane: 3, number: 9, level: 2, flushed: 7, leads_to_terms: true };
         Header { origin, mph, postings_words: 10, tombstones: 1, deltas: 2, checksums }
     }
 

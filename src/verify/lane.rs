@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest, ManifestSegment};
+use crate::mmap::MappedBytes;
 use crate::segment::Segment;
 
 /// What was found in a lane's directory.
@@ -28,8 +29,11 @@ pub(super) struct Checked {
 }
 
 /// Checks each segment for itself and, if all are sound, the lane as a whole.
-pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Result<Checked> {
-    let manifest = Manifest::load(fs, dir, lane)?;
+pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Checked {
+    let manifest = match Manifest::load(fs, dir, lane) {
+        Ok(manifest) => manifest,
+        Err(fault) => return without_manifest(fs, dir, fault),
+    };
     let mut checked = Checked {
         files: vec![dir.join(manifest::FILE_NAME)],
         terms: manifest.terms,
@@ -66,13 +70,33 @@ pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Result<Checked> {
     {
         checked.faults.push(fault);
     }
-    for path in fs.list(dir)? {
-        let live = manifest.segments.iter().any(|s| segment_path(dir, s.number) == path);
-        if !live && is_segment(&path) {
-            checked.leftovers.push(path);
+    let live =
+        |path: &PathBuf| manifest.segments.iter().any(|s| segment_path(dir, s.number) == *path);
+    match fs.list(dir) {
+        Ok(paths) => checked
+            .leftovers
+            .extend(paths.into_iter().filter(|path| is_segment(path) && !live(path))),
+        Err(fault) => checked.faults.push(fault),
+    }
+    checked
+}
+
+/// Segments can be checked each for itself then, by no more than what they say themselves.
+fn without_manifest(fs: &Fs, dir: &Path, fault: Error) -> Checked {
+    let mut checked = Checked { faults: vec![fault], ..Checked::default() };
+    let mut paths = fs.list(dir).unwrap_or_default();
+    paths.retain(|path| is_segment(path));
+    paths.sort();
+    for path in paths {
+        let opened = MappedBytes::open(fs, &path)
+            .and_then(|bytes| Segment::new(bytes, Some(path.clone())))
+            .and_then(|segment| segment.check().and_then(|()| segment.check_structure()));
+        match opened {
+            Ok(()) => checked.files.push(path),
+            Err(fault) => checked.faults.push(fault),
         }
     }
-    Ok(checked)
+    checked
 }
 
 impl Checked {

@@ -5,18 +5,20 @@
 //! again.
 
 mod lane;
+mod terms;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dictionary::{Extent, TermLog};
-use crate::epoch::{CURRENT, Epoch, META, TERMS, lane_dir};
+use crate::dictionary::Extent;
+use crate::epoch::{self, CURRENT, Epoch, META, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::KeyHasher;
-use crate::wal::{LostBytes, Scan};
+use crate::wal::{self, LostBytes, Scan};
+use terms::Terms;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -147,10 +149,15 @@ impl Verifier {
     /// As [`Verifier::begin`].
     pub fn begin_on(system: Arc<dyn FileSystem>, root: &Path) -> Result<Self> {
         let fs = Fs::new(system);
+        if fs.exists(root)? && !fs.exists(&root.join(CURRENT))? {
+            // No index, or one that lacks it.
+            epoch::refuse_orphans(&fs, root)?;
+        }
         let epoch = Epoch::open(&fs, root)?;
         let mut verifier = Self {
             report: Report { lanes: epoch.meta.num_lanes.into(), ..Report::default() },
-            of_bytes: bytes_below(&fs, root).unwrap_or(0),
+            of_bytes: bytes_below(&fs, &epoch.dir).unwrap_or(0)
+                + bytes_below(&fs, &root.join(wal::DIRECTORY)).unwrap_or(0),
             fs,
             root: root.to_path_buf(),
             epoch,
@@ -180,7 +187,7 @@ impl Verifier {
             self.fault(&terms, fault);
         }
         if let Err(fault) = self.check_log() {
-            self.fault(&self.root.clone(), fault);
+            self.log_faults(fault);
         }
         false
     }
@@ -221,68 +228,52 @@ impl Verifier {
     }
 
     fn check_lane(&mut self, number: u32) {
-        let dir = lane_dir(&self.epoch.dir, number);
-        let check = || lane::check(&self.fs, &dir, number);
-        // Of an open index a segment may be gone that is not in the manifest any more.
-        let gone = |outcome: &Result<lane::Checked>| {
-            let faults = outcome.as_ref().map_or(&[][..], |lane| &lane.faults[..]);
-            outcome.as_ref().err().into_iter().chain(faults).any(is_gone)
-        };
-        match patiently(check, gone) {
-            Err(fault) => self.fault(&dir, fault),
-            Ok(lane) => {
-                self.terms = self.terms.max(lane.terms);
-                self.flushed = self.flushed.max(lane.flushed);
-                self.places.extend(lane.places);
-                // Keys share terms: no more are kept than twice those that there are.
-                if self.places.len() >= self.places_limit {
-                    self.places.sort_unstable();
-                    self.places.dedup();
-                    self.places_limit = 2 * self.places.len().max(1 << 16);
-                }
-                self.report.segments += lane.segments;
-                self.report.entries += lane.entries;
-                self.report.live_keys += lane.live_keys;
-                self.report.leftovers.extend(lane.leftovers);
-                for path in &lane.files {
-                    self.note(path, true);
-                }
-                for fault in lane.faults {
-                    self.fault(&dir, fault);
-                }
-            }
+        let lane = self.lane(number);
+        self.terms = self.terms.max(lane.terms);
+        self.flushed = self.flushed.max(lane.flushed);
+        self.places.extend(lane.places);
+        // Keys share terms: no more are kept than twice those that there are.
+        if self.places.len() >= self.places_limit {
+            self.places.sort_unstable();
+            self.places.dedup();
+            self.places_limit = 2 * self.places.len().max(1 << 16);
         }
+        self.report.segments += lane.segments;
+        self.report.entries += lane.entries;
+        self.report.live_keys += lane.live_keys;
+        self.report.leftovers.extend(lane.leftovers);
+        for path in &lane.files {
+            self.note(path, true);
+        }
+        for fault in lane.faults {
+            self.fault(&lane_dir(&self.epoch.dir, number), fault);
+        }
+    }
+
+    /// Of an open index a segment may be gone that is not in the manifest any more.
+    fn lane(&self, number: u32) -> lane::Checked {
+        let dir = lane_dir(&self.epoch.dir, number);
+        let check = || Ok(lane::check(&self.fs, &dir, number));
+        let gone = |outcome: &Result<lane::Checked>| {
+            outcome.as_ref().is_ok_and(|lane| lane.faults.iter().any(is_gone))
+        };
+        patiently(check, gone).unwrap_or_default()
     }
 
     fn check_terms(&mut self, path: &Path) -> Result<()> {
         if !self.fs.exists(path)? {
             return Extent::default().check(path, self.terms);
         }
-        let read = || {
-            let bytes = self.fs.read(path)?;
-            let (mut terms, mut known) = (0, Vec::new());
-            let extent = TermLog::parse(path, &bytes, &mut |place, _| {
-                terms += 1;
-                known.push(place);
-                Ok(())
-            })?;
-            known.sort_unstable();
-            Ok((bytes.len() as u64, extent, terms, known))
-        };
-        let torn = |len: u64, extent: &Extent| len - extent.len;
-        let (len, extent, terms, known) = patiently(read, |outcome| {
-            outcome.as_ref().is_ok_and(|(len, extent, ..)| torn(*len, extent) > 0)
-        })?;
+        let read = || Terms::read(&self.fs, path);
+        let terms = patiently(read, |terms| terms.as_ref().is_ok_and(|terms| terms.torn > 0))?;
         self.note(path, true);
-        self.report.terms = terms;
-        self.report.torn_bytes = torn(len, &extent);
-        extent.check(path, self.terms)?;
-        let lacks =
-            |places: &[u32]| places.iter().copied().find(|p| known.binary_search(p).is_err());
+        self.report.terms = terms.count;
+        self.report.torn_bytes = terms.torn;
+        terms.extent.check(path, self.terms)?;
         // An open index writes the file anew without terms that no key leads to any more: those of
         // keys that are gone since.
-        if lacks(&self.places).is_some()
-            && let Some(place) = lacks(&self.places_again()?)
+        if terms.lacks(&self.places).is_some()
+            && let Some(place) = terms.lacks(&self.places_again())
         {
             let what = format!("a key leads to term {place}, which it lacks");
             return Err(Error::corrupt(path, 0, what));
@@ -291,18 +282,8 @@ impl Verifier {
     }
 
     /// Places of the dictionary that keys lead to by now.
-    fn places_again(&self) -> Result<Vec<u32>> {
-        let mut places = Vec::new();
-        for number in 0..self.epoch.meta.num_lanes {
-            let dir = lane_dir(&self.epoch.dir, number);
-            let check = || lane::check(&self.fs, &dir, number);
-            let gone = |outcome: &Result<lane::Checked>| {
-                let faults = outcome.as_ref().map_or(&[][..], |lane| &lane.faults[..]);
-                outcome.as_ref().err().into_iter().chain(faults).any(is_gone)
-            };
-            places.extend(patiently(check, gone)?.places);
-        }
-        Ok(places)
+    fn places_again(&self) -> Vec<u32> {
+        (0..self.epoch.meta.num_lanes).flat_map(|number| self.lane(number).places).collect()
     }
 
     fn check_log(&mut self) -> Result<()> {
@@ -325,6 +306,30 @@ impl Verifier {
         self.report.torn = scan.torn().cloned();
         self.report.leftovers.extend(scan.leftovers().cloned());
         Ok(())
+    }
+
+    /// What is wrong with the log, as opening says it, and with its other files.
+    fn log_faults(&mut self, first: Error) {
+        let files = self.fs.list(&self.root.join(wal::DIRECTORY)).unwrap_or_default();
+        let mut files: Vec<_> = files.into_iter().filter(|path| wal::is_log_file(path)).collect();
+        files.sort();
+        files.iter().for_each(|path| self.note(path, true));
+        let told = match &first {
+            Error::Corrupt { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        self.fault(&self.root.clone(), first);
+        let hasher = KeyHasher::new(&self.epoch.meta.hash_key);
+        let (number, flushed) = (self.epoch.number, self.flushed);
+        let Some(told) = told else { return };
+        let Ok(scan) = Scan::read(&self.fs, &self.root, &hasher, number, flushed, true) else {
+            return;
+        };
+        for lost in scan.dropped().iter().filter(|lost| lost.path != told) {
+            let what = format!("{} bytes cannot be read", lost.bytes);
+            let fault = Error::corrupt(&lost.path, lost.offset as usize, what);
+            self.fault(&lost.path, fault);
+        }
     }
 }
 

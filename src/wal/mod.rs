@@ -287,6 +287,15 @@ impl Wal {
         Ok(tail.sealed.front().map_or(tail.next - 1, |file| file.last))
     }
 
+    /// Has records go into another file from now on; the first of them.
+    pub(crate) fn seal(&self) -> Result<u64> {
+        let mut tail = self.tail.lock();
+        if tail.current.as_ref().is_some_and(|current| current.len > HEADER as u64) {
+            self.begin_file(&mut tail, None)?;
+        }
+        Ok(tail.next)
+    }
+
     /// The next record's sequence number.
     pub(crate) fn next(&self) -> u64 {
         self.tail.lock().next

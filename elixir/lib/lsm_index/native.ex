@@ -84,14 +84,14 @@ defmodule LsmIndex.Native do
   @spec ids(ref) :: [id] | error
   def ids(_ref), do: not_loaded()
 
-  @spec flush(ref) :: :ok | error
-  def flush(_ref), do: not_loaded()
-
   @spec flush_lane(ref, lane :: non_neg_integer) :: :ok | error
   def flush_lane(_ref, _lane), do: not_loaded()
 
-  @spec compact_lane(ref, lane :: non_neg_integer) :: :ok | error
-  def compact_lane(_ref, _lane), do: not_loaded()
+  @spec round_begin(ref) :: :ok | error
+  def round_begin(_ref), do: not_loaded()
+
+  @spec round_step(ref) :: :more | :done | error
+  def round_step(_ref), do: not_loaded()
 
   @spec work_step(ref) :: :more | :done | error
   def work_step(_ref), do: not_loaded()

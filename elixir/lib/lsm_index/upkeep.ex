@@ -7,14 +7,14 @@ defmodule LsmIndex.Upkeep do
 
   @spec flush(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def flush(index) do
-    timed(index, [:flush, :stop], fn ->
-      with :ok <- each_lane(index, &Native.flush_lane/2), do: recycle(index)
-    end)
+    timed(index, [:flush, :stop], fn -> each_lane(index, &Native.flush_lane/2) end)
   end
 
   @spec compact(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def compact(index) do
-    timed(index, [:compact, :stop], fn -> each_lane(index, &Native.compact_lane/2) end)
+    timed(index, [:compact, :stop], fn ->
+      with :ok <- Native.round_begin(index.ref), do: finish_round(index.ref)
+    end)
   end
 
   defp timed(%LsmIndex{path: path}, event, work) do
@@ -32,8 +32,12 @@ defmodule LsmIndex.Upkeep do
     end)
   end
 
-  # A stored index can use the ids of forgotten terms again once no lane leads to them, and only a
-  # flush of all of them together knows that. With every lane flushed it has little to do.
-  defp recycle(%LsmIndex{path: :memory}), do: :ok
-  defp recycle(%LsmIndex{ref: ref}), do: Native.flush(ref)
+  # The compactor may do pieces of it too.
+  defp finish_round(ref) do
+    case Native.round_step(ref) do
+      :more -> finish_round(ref)
+      :done -> :ok
+      error -> error
+    end
+  end
 end

@@ -38,7 +38,7 @@ defmodule LsmEqualityIndex.StoredTest do
     assert LsmEqualityIndex.close(index) == :ok
   end
 
-  test "flushing lets later shapes have the places of removed ones", %{tmp_dir: dir} do
+  test "compacting lets later shapes have the places of removed ones", %{tmp_dir: dir} do
     index = LsmEqualityIndex.new(:int8, path: Path.join(dir, "index"), num_lanes: 1)
 
     places =
@@ -46,7 +46,7 @@ defmodule LsmEqualityIndex.StoredTest do
         Index.add_shape(index, 1, "shape-#{n}", nil)
         [place] = LsmIndex.ids(index.lsm)
         Index.remove_shape(index, 1, "shape-#{n}", nil)
-        assert LsmEqualityIndex.flush(index) == :ok
+        assert LsmEqualityIndex.compact(index) == :ok
         place
       end
 

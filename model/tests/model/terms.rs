@@ -104,21 +104,20 @@ fn a_flush_beside_a_close_leaves_the_dictionary_whole() {
     });
 }
 
-/// Terms that go and come without the log, beside whole flushes, after which ids are given again.
+/// Terms that go and come, with the log and without it, beside flushes and rounds, after which ids are
+/// given again: whatever a crash leaves, a key leads to its own terms, and to each of them once.
 #[test]
-fn terms_that_go_and_come_beside_flushes_are_their_own() {
+fn terms_that_go_and_come_beside_rounds_are_their_own() {
     explore(|| {
         let system = Simulated::new();
         let index = on_disk(&system, &config(2, 100));
         let crashes = Arc::new(Crashes::default());
-        let writer = |n: u32| {
-            let (crashes, system) = (Arc::clone(&crashes), system.clone());
+        let [one, other] = terms_of_a_shard();
+        let writer = |n: u32, term: &[u8]| {
+            let (crashes, system, term) = (Arc::clone(&crashes), system.clone(), term.to_vec());
             with(&index, move |index| {
-                let target = [n as u8];
                 let route = |op, durability| {
-                    index
-                        .route_with(&key(n), Target::Term(&target), op, durability)
-                        .expect("route");
+                    index.route_with(&key(n), Target::Term(&term), op, durability).expect("route");
                 };
                 route(Op::Put, Durability::Os);
                 route(Op::Delete, Durability::Memory);
@@ -130,24 +129,23 @@ fn terms_that_go_and_come_beside_flushes_are_their_own() {
                 crashes.keep(system.crash(Loss::Unsynced), &[]);
             })
         };
-        let (keep, machine) = (Arc::clone(&crashes), system.clone());
-        together([
-            writer(0),
-            writer(16),
+        let upkeep = |round: bool| {
+            let (keep, machine) = (Arc::clone(&crashes), system.clone());
             with(&index, move |index| {
-                for _ in 0..3 {
-                    index.flush().expect("flush");
+                for _ in 0..2 {
+                    if round { index.compact() } else { index.flush() }.expect("upkeep");
                     keep.keep(machine.crash(Loss::Unsynced), &[]);
                 }
-            }),
-        ]);
+            })
+        };
+        together([writer(0, &one), writer(16, &other), upkeep(true), upkeep(true), upkeep(false)]);
         index.close().expect("close");
         crashes.keep(system.crash(Loss::Unsynced), &[]);
         crashes.check(2, |index| {
-            for n in [0, 16] {
+            for (n, term) in [(0, &one), (16, &other)] {
                 let mut found = 0;
                 let own = |target: Target<'_>| {
-                    assert_eq!(target, Target::Term(&[n as u8]));
+                    assert_eq!(target, Target::Term(term));
                     found += 1;
                 };
                 index.targets(&key(n), Most::ALL, own).expect("targets");
