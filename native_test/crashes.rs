@@ -6,10 +6,10 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_index::{Durability, Index, Op, Result};
+use lsm_index::{Durability, Index, Op, Result, Target};
 use support::simulated::{Loss, Simulated};
-use support::workload::{Contents, History, Mark, check_usable, contents, open, script};
-use support::{config, report};
+use support::workload::{Contents, History, Mark, ROOT, check_usable, contents, open, script};
+use support::{Item, config, report, resolved};
 
 /// Contents of an index as a crash left it; it is used for a moment, closed and verified.
 fn recovered(system: &Simulated) -> Result<Contents> {
@@ -117,5 +117,32 @@ fn directories_above_the_index_last_too() {
         drop(index);
         let index = open(&killed.crash(Loss::Unsynced)).expect("open after the crash");
         assert!(index.contains(b"k", 1).expect("get"), "killed before {}", point.operation);
+    }
+}
+
+/// A process died between writing a term and syncing it. The next one finds the term, and must not
+/// have keys rely on it before it is on stable storage.
+#[test]
+fn a_term_that_a_dead_process_wrote_lasts_before_keys_lead_to_it() {
+    let system = Simulated::new();
+    let open = |system: &Simulated| {
+        Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(1, 1000)).expect("open")
+    };
+    let index = open(&system);
+    let route = |term: &[u8]| {
+        let route = index.route_with(b"k", Target::Term(term), Op::Put, Durability::Sync);
+        assert!(route.expect("route"));
+    };
+    route(b"first");
+    index.flush().expect("flush");
+    route(b"second");
+    system.record();
+    index.flush().expect("flush");
+    for point in system.take_recording() {
+        let killed = point.killed();
+        open(&killed).flush().expect("flush");
+        let index = open(&killed.crash(Loss::Unsynced));
+        let both = [Item::Term(b"first".to_vec()), Item::Term(b"second".to_vec())];
+        assert_eq!(resolved(&index, b"k"), both.into(), "killed before {}", point.operation);
     }
 }

@@ -34,6 +34,7 @@ enum Step {
     /// The same, removed.
     Cool(u8, u32, u32),
     Load(Vec<(u8, u32)>),
+    Round,
     Work,
     Flush,
     Compact,
@@ -54,6 +55,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (key.clone(), 0..3000_u32, 1..300_u32).prop_map(|(k, from, n)| Step::Hot(k, from, n)),
         2 => (key.clone(), 0..3000_u32, 1..300_u32).prop_map(|(k, from, n)| Step::Cool(k, from, n)),
         2 => prop::collection::vec((key.clone(), id.clone()), 0..60).prop_map(Step::Load),
+        2 => Just(Step::Round),
         4 => Just(Step::Work),
         4 => Just(Step::Flush),
         2 => Just(Step::Compact),
@@ -181,6 +183,11 @@ fn apply(bench: &mut Bench, model: &mut Model, step: &Step) {
                 put(model, key(*k), *id);
             }
             while loader.step(index).expect("load") {}
+        }
+        Step::Round => {
+            if !index.step_round().expect("round") {
+                index.begin_round().expect("round");
+            }
         }
         Step::Work => while index.work().expect("work") {},
         Step::Flush => index.flush().expect("flush"),

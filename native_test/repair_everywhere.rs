@@ -13,7 +13,7 @@ use lsm_index::{
     Config, Durability, Error, Index, Op, Result, SMALLEST_LOG, Target, repair_on, verify_on,
 };
 use support::simulated::{ENOSPC, Fault, FaultKind, Simulated};
-use support::{Item, Random, config, report, resolved, seeds, terms_of_a_shard};
+use support::{Item, Random, config, report, resolved, seeds, step_round, terms_of_a_shard};
 
 const ROOT: &str = "/db";
 const LANES: u32 = 2;
@@ -41,6 +41,7 @@ fn random_index(random: &mut Random, terms: &[Vec<u8>]) -> Simulated {
                 1 => index.compact().expect("compact"),
                 2 | 3 => index.flush_lane(random.below(LANES as usize) as u32).expect("flush"),
                 4 => drop(index.work().expect("work")),
+                5..8 => step_round(&index).expect("round"),
                 _ => {
                     let n = random.below(KEYS);
                     let term = &terms[n * OWN + random.below(OWN)];

@@ -125,7 +125,6 @@ impl Epoch {
     /// Puts on stable storage what is there. A process that died may not have got as far as that,
     /// and what is removed and written from now on relies on it.
     fn settle(&self, fs: &Fs, root: &Path) -> Result<()> {
-        fs.sync_parent(root)?;
         fs.sync_dir(root)?;
         let terms = self.dir.join(TERMS);
         if fs.exists(&terms)? {

@@ -21,7 +21,7 @@ use lsm_index::{
 use oracle::Oracle;
 use script::{Crash, IDS, KEYS, Pair, Script, Step, TERMS, key, term};
 use support::simulated::{Loss, Simulated};
-use support::{config, seeds};
+use support::{config, seeds, step_round};
 
 const ROOT: &str = "/db";
 
@@ -171,6 +171,7 @@ impl<'s> Run<'s> {
                 told("flush", self.index().flush_lane(*lane % self.script.num_lanes))?;
             }
             Step::Compact => told("compact", self.index().compact())?,
+            Step::Round => told("round", step_round(self.index()))?,
             Step::Work => drop(told("work", self.index().work())?),
             Step::Sync => {
                 told("sync", self.index().sync())?;

@@ -19,6 +19,8 @@ pub(crate) enum Step {
     Flush,
     FlushLane(u32),
     Compact,
+    /// A piece of a round, or the beginning of one.
+    Round,
     Work,
     Sync,
     Close,
@@ -92,7 +94,8 @@ fn step(random: &mut Random, range: Range) -> Step {
         64..67 => Step::Flush,
         67..71 => Step::FlushLane(random.below(2) as u32),
         71..73 => Step::Compact,
-        73..79 => Step::Work,
+        73..76 => Step::Round,
+        76..79 => Step::Work,
         79..81 => Step::Sync,
         81..83 => Step::Close,
         83..92 => Step::Crash([Crash::Killed, Crash::Restarted, Crash::Power][random.below(3)]),

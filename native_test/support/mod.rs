@@ -54,6 +54,11 @@ pub(crate) fn term(n: usize) -> Vec<u8> {
     TERMS.get_or_init(|| terms_of_a_shard(32))[n].clone()
 }
 
+/// Does a piece of the round over all lanes, or begins one.
+pub(crate) fn step_round(index: &Index) -> Result<()> {
+    if index.step_round()? { Ok(()) } else { index.begin_round() }
+}
+
 /// SplitMix64: random enough, and the same every time.
 pub(crate) struct Random(pub(crate) u64);
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lsm_index::{Config, Durability, Index, Loader, Op, Result, SMALLEST_LOG, Target, verify_on};
 
 use super::simulated::{Loss, Simulated};
-use super::{Item, Random, config, targets, term};
+use super::{Item, Random, config, step_round, targets, term};
 
 pub(crate) const ROOT: &str = "/db";
 const KEYS: usize = 24;
@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Sync,
     Flush,
     Compact,
+    /// A piece of a round, or the beginning of one.
+    Round,
     Work,
     /// Closed, and opened again.
     Reopen,
@@ -74,7 +76,8 @@ pub(crate) fn script(seed: u64, len: usize) -> Vec<Step> {
         84..87 => Step::Sync,
         87..90 => Step::Flush,
         90..92 => Step::Compact,
-        92..98 => Step::Work,
+        92..95 => Step::Round,
+        95..98 => Step::Work,
         _ => Step::Reopen,
     };
     (0..len).map(|_| step(random)).collect()
@@ -229,7 +232,7 @@ fn predict(contents: &mut Contents, step: &Step) {
                 change(contents, Op::Put, key(*k), Item::Id(*id));
             }
         }
-        Step::Sync | Step::Flush | Step::Compact | Step::Work | Step::Reopen => {}
+        Step::Sync | Step::Flush | Step::Compact | Step::Round | Step::Work | Step::Reopen => {}
     }
 }
 
@@ -272,6 +275,10 @@ fn perform(system: &Simulated, index: &mut Index, step: &Step) -> Result<bool> {
         Step::Compact => {
             index.compact()?;
             true
+        }
+        Step::Round => {
+            step_round(index)?;
+            false
         }
         Step::Work => {
             while index.work()? {}

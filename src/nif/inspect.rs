@@ -64,13 +64,18 @@ fn encode<'a>(env: Env<'a>, report: &Report) -> Term<'a> {
     let checked = report.checked.iter().map(|file| {
         let entry = numbers(env, &[("bytes", file.bytes)]);
         let path = file.path.to_string_lossy().into_owned();
-        put(put(entry, "path", path), "sound", file.sound)
+        with(entry, [("path", path.encode(env)), ("sound", file.sound.encode(env))])
     });
     let checked: Vec<Term<'a>> = checked.collect();
     let faults: Vec<Term<'a>> = report.faults.iter().map(|e| error::parts(env, e)).collect();
     let torn = report.torn.as_ref().map(|torn| lost(env, torn));
-    let report = put(put(counts, "leftovers", leftovers), "torn", torn);
-    put(put(report, "checked", checked), "faults", faults)
+    let entries = [
+        ("leftovers", leftovers.encode(env)),
+        ("torn", torn.encode(env)),
+        ("checked", checked.encode(env)),
+        ("faults", faults.encode(env)),
+    ];
+    with(counts, entries)
 }
 
 /// `{:ok, remedies}`; nothing is changed unless `apply` says so.
@@ -97,17 +102,18 @@ fn encode_remedy<'a>(env: Env<'a>, remedy: &Remedy) -> Term<'a> {
         Lost::LogBytes(bytes) => (atom(env, "log_bytes"), bytes).encode(env),
     };
     let path = remedy.path.to_string_lossy().into_owned();
-    let entry = put(Term::map_new(env), "path", path);
-    put(put(entry, "fault", &remedy.fault), "lost", lost)
+    let fault = remedy.fault.encode(env);
+    with(Term::map_new(env), [("path", path.encode(env)), ("fault", fault), ("lost", lost)])
 }
 
 /// Bytes that were left out, as a map.
 pub(super) fn lost<'a>(env: Env<'a>, bytes: &LostBytes) -> Term<'a> {
     let place = numbers(env, &[("offset", bytes.offset), ("bytes", bytes.bytes)]);
-    put(place, "path", bytes.path.to_string_lossy().into_owned())
+    with(place, [("path", bytes.path.to_string_lossy().into_owned().encode(env))])
 }
 
-/// Adds to a map of ours.
-pub(super) fn put<'a>(map: Term<'a>, name: &str, value: impl rustler::Encoder) -> Term<'a> {
-    map.map_put(atom(map.get_env(), name), value).unwrap_or(map)
+/// A map of ours with more entries.
+pub(super) fn with<'a, const N: usize>(map: Term<'a>, entries: [(&str, Term<'a>); N]) -> Term<'a> {
+    let put = |map: Term<'a>, (name, value)| map.map_put(atom(map.get_env(), name), value);
+    entries.into_iter().fold(map, |map, entry| put(map, entry).unwrap_or(map))
 }

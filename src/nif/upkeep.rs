@@ -2,7 +2,7 @@
 
 use rustler::{Encoder as _, Env, LocalPid, ResourceArc, Term};
 
-use super::inspect::{lost, put};
+use super::inspect::{lost, with};
 use super::term::numbers;
 use super::{IndexResource, answer, answer_without_index, done, more, ok, ok_term, term};
 use crate::index::Index;
@@ -100,8 +100,8 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("log_bytes", stats.log_bytes),
             ],
         );
-        let counters = put(counters, "poisoned", stats.poisoned.as_deref());
-        Ok(put(counters, "recovery", recovery(env, &stats.recovery)))
+        let poisoned = stats.poisoned.as_deref().encode(env);
+        Ok(with(counters, [("poisoned", poisoned), ("recovery", recovery(env, &stats.recovery))]))
     })
 }
 
@@ -123,7 +123,7 @@ fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
     let torn = recovery.torn.as_ref().map(|torn| lost(env, torn));
     let dropped: Vec<Term<'a>> =
         recovery.dropped.iter().take(MOST_DROPPED).map(|bytes| lost(env, bytes)).collect();
-    put(put(counts, "torn", torn), "dropped", dropped)
+    with(counts, [("torn", torn.encode(env)), ("dropped", dropped.encode(env))])
 }
 
 #[rustler::nif]
