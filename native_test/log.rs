@@ -308,3 +308,29 @@ fn a_sync_that_outlives_the_index_leaves_the_log_alone() {
     let index = Index::open(dir.path(), &config(1, 100)).expect("sound");
     assert_eq!(ids(&index, b"k"), [1, 2]);
 }
+
+/// A recovery needs no more memory than the writing did: lanes are flushed on the way.
+#[test]
+fn a_long_log_is_made_again_bit_by_bit() {
+    const KEYS: u32 = 100_000;
+    let system = support::simulated::Simulated::new();
+    let open = || Index::open_on(Arc::new(system.clone()), Path::new("/db"), &config(1, 10_000));
+    let index = open().expect("create");
+    let keys: Vec<Vec<u8>> = (0..KEYS).map(key).collect();
+    for keys in keys.chunks(5_000) {
+        let batch: Vec<_> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
+        assert_eq!(index.write(&batch).expect("write"), keys.len());
+    }
+    // The lane says that it has nothing, so that all of it is to be made again.
+    let manifest = Path::new("/db").join(LANE).join("MANIFEST");
+    drop(index);
+    let fresh = support::simulated::Simulated::new();
+    let empty = Index::open_on(Arc::new(fresh.clone()), Path::new("/db"), &config(1, 10_000));
+    drop(empty.expect("create"));
+    system.set_file(&manifest, &fresh.files()[&manifest]);
+    let index = open().expect("open");
+    assert_eq!(index.count().expect("count"), u64::from(KEYS));
+    assert_eq!(index.recovery().changes, u64::from(KEYS));
+    let held = index.stats().expect("stats").total_overlay_entries;
+    assert!(held <= 30_000, "{held} changes in overlays");
+}

@@ -67,7 +67,7 @@ impl Repairer {
         let mut segment = None;
         let mut changed = true;
         if rewrite || merged.dropped {
-            let number = manifest.next_number.max(next_number(&self.fs, dir)?);
+            let number = manifest.next_number;
             let flushed = manifest.flushed;
             let leads_to_terms = terms.leads_to_terms();
             let origin = Origin { lane, number, level: BOTTOM, flushed, leads_to_terms };
