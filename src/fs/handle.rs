@@ -260,3 +260,23 @@ impl OpenFile {
         self.file.try_lock().map_err(|e| Error::io("lock", &self.path, e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel tells a failed write-back once: whoever asks later is told that all is well.
+    #[test]
+    fn after_a_failed_sync_no_other_counts() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let fs = Fs::disk();
+        let file = fs.create(&dir.path().join("file")).expect("create");
+        file.sync().expect("sync");
+        let other = fs.clone();
+        assert!(other.synced("sync", Path::new("x"), Err(io::ErrorKind::Other.into())).is_err());
+        assert!(matches!(file.sync(), Err(Error::Poisoned { .. })));
+        assert!(matches!(fs.sync_dir(dir.path()), Err(Error::Poisoned { .. })));
+        // Another index is another matter.
+        Fs::disk().sync_dir(dir.path()).expect("sync");
+    }
+}
