@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lsm_index::fs::FileSystem;
-use lsm_index::{Change, Config, Durability, Error, Index, Op, SMALLEST_LOG, Target, Verifier};
+use lsm_index::{
+    Change, Config, Durability, Error, Index, Op, SMALLEST_LOG, Target, Verifier, verify_on,
+};
 use support::around::{Act, Around, Watch};
 use support::config;
 use support::simulated::Simulated;
@@ -135,4 +137,59 @@ fn terms_forgotten_meanwhile_are_no_damage() {
     let report = verifier.finish();
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     assert_eq!(report.terms, 1, "it was written anew");
+}
+
+/// What a round drops between the reading of keys and that of terms, and what is added after that.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    index: Mutex<Option<Index>>,
+    armed: AtomicBool,
+}
+
+impl Meanwhile {
+    fn reads_terms(&self, act: Act, path: &Path) -> bool {
+        act == Act::Read && path.ends_with("TERMS") && self.armed.load(Ordering::SeqCst)
+    }
+
+    fn route(&self, n: u32, op: Op) {
+        let index = self.index.lock().expect("lock");
+        let route = index.as_ref().map(|index| index.route(&key(n), Target::Term(&[n as u8]), op));
+        assert!(route.expect("open").expect("route"));
+    }
+
+    fn with(&self, upkeep: impl FnOnce(&Index) -> Result<(), Error>) {
+        let index = self.index.lock().expect("lock");
+        index.as_ref().map(upkeep).expect("open").expect("upkeep");
+    }
+}
+
+impl Watch for Meanwhile {
+    fn before(&self, act: Act, path: &Path) -> io::Result<()> {
+        if self.reads_terms(act, path) {
+            self.route(0, Op::Delete);
+            self.with(Index::compact);
+        }
+        Ok(())
+    }
+
+    fn after(&self, act: Act, path: &Path) {
+        if self.reads_terms(act, path) {
+            self.armed.store(false, Ordering::SeqCst);
+            self.route(2, Op::Put);
+            self.with(Index::flush);
+        }
+    }
+}
+
+#[test]
+fn an_index_that_is_verified_may_do_rounds_meanwhile() {
+    let system = Simulated::new();
+    let index = Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config(2, 1000));
+    let watch = Meanwhile { index: Mutex::new(index.ok()), armed: AtomicBool::new(false) };
+    watch.route(0, Op::Put);
+    watch.route(1, Op::Put);
+    watch.with(Index::flush);
+    watch.armed.store(true, Ordering::SeqCst);
+    let report = verify_on(Arc::new(Around::new(system, watch)), Path::new(ROOT));
+    assert!(report.is_ok(), "{report:?}");
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lsm_index::{
     Config, Durability, Error, Index, Op, Result, SMALLEST_LOG, Target, repair_on, verify_on,
 };
-use support::simulated::{ENOSPC, Fault, FaultKind, Simulated};
+use support::simulated::{EIO, ENOSPC, Fault, FaultKind, Loss, Simulated};
 use support::{Item, Random, config, report, resolved, seeds, step_round, terms_of_a_shard};
 
 const ROOT: &str = "/db";
@@ -34,32 +34,45 @@ fn open(system: &Simulated) -> Result<Index> {
 fn random_index(random: &mut Random, terms: &[Vec<u8>]) -> Simulated {
     let mut system = Simulated::new();
     for _ in 0..1 + random.below(3) {
-        let index = open(&system).expect("open");
-        for _ in 0..20 + random.below(100) {
-            match random.below(60) {
-                0 => index.flush().expect("flush"),
-                1 => index.compact().expect("compact"),
-                2 | 3 => index.flush_lane(random.below(LANES as usize) as u32).expect("flush"),
-                4 => drop(index.work().expect("work")),
-                5..8 => step_round(&index).expect("round"),
-                _ => {
-                    let n = random.below(KEYS);
-                    let term = &terms[n * OWN + random.below(OWN)];
-                    let op = [Op::Put, Op::Delete][random.below(2)];
-                    let durability = [Durability::Memory, Durability::Os, Durability::Sync];
-                    let durability = durability[random.below(3)];
-                    let route = index.route_with(&key(n), Target::Term(term), op, durability);
-                    route.expect("route");
-                }
-            }
-        }
-        if random.below(3) == 0 {
-            index.close().expect("close");
-        }
-        drop(index);
-        system = if random.below(2) == 0 { system.killed() } else { system.restarted() };
+        system = used(random, &system, terms);
     }
     system
+}
+
+/// Some session later. An operation of the disk may fail in it, which is no matter here.
+fn used(random: &mut Random, system: &Simulated, terms: &[Vec<u8>]) -> Simulated {
+    let index = open(system).expect("open");
+    if random.below(4) == 0 {
+        let at = random.below(300) as u64;
+        system.inject(Fault { at, kind: FaultKind::Error(EIO), repeat: false });
+    }
+    for _ in 0..20 + random.below(100) {
+        let _ = match random.below(60) {
+            0 => index.flush(),
+            1 => index.compact(),
+            2 | 3 => index.flush_lane(random.below(LANES as usize) as u32),
+            4 => index.work().map(drop),
+            5..8 => step_round(&index),
+            _ => {
+                let n = random.below(KEYS);
+                let term = &terms[n * OWN + random.below(OWN)];
+                let op = [Op::Put, Op::Delete][random.below(2)];
+                let durability = [Durability::Memory, Durability::Os, Durability::Sync];
+                let durability = durability[random.below(3)];
+                index.route_with(&key(n), Target::Term(term), op, durability).map(drop)
+            }
+        };
+    }
+    if random.below(3) == 0 {
+        let _ = index.close();
+    }
+    drop(index);
+    system.clear_faults();
+    match random.below(3) {
+        0 => system.killed(),
+        1 => system.restarted(),
+        _ => system.crash(Loss::Unsynced),
+    }
 }
 
 /// META, which has the hash key, cannot be made anew, and nothing is read from the lock.
@@ -148,15 +161,22 @@ fn what_a_repair_leaves_is_each_keys_own() {
     let mut repaired = 0;
     for seed in seeds("REPAIR_SEEDS", 0..2000) {
         let mut random = Random(seed);
-        let system = random_index(&mut random, &terms);
+        let mut system = random_index(&mut random, &terms);
         let mut what = Vec::new();
-        match random.below(8) {
-            0 => what.push(damage_lane(&mut random, &system)),
-            n => (0..1 + n % 3).for_each(|_| what.push(damage(&mut random, &system))),
-        }
-        match check(&system, &terms) {
-            Ok(was_repaired) => repaired += u64::from(was_repaired),
-            Err(e) => panic!("seed {seed}, {what:?}: {e}"),
+        // What is repaired is used, and damaged again.
+        for _ in 0..1 + random.below(3) {
+            match random.below(8) {
+                0 => what.push(damage_lane(&mut random, &system)),
+                n => (0..1 + n % 3).for_each(|_| what.push(damage(&mut random, &system))),
+            }
+            match check(&system, &terms) {
+                Ok(was_repaired) => repaired += u64::from(was_repaired),
+                Err(e) => panic!("seed {seed}, {what:?}: {e}"),
+            }
+            if verify_on(Arc::new(system.clone()), Path::new(ROOT)).is_err() {
+                break;
+            }
+            system = used(&mut random, &system, &terms);
         }
     }
     report(&format!("repair test: {repaired} damaged indexes repaired"));

@@ -9,7 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use lsm_index::{
-    Attempt, Config, Durability, Index, KeyHasher, Loader, Op, SMALLEST_LOG, SlotTable, Target,
+    Attempt, Config, Durability, Error, Index, KeyHasher, Loader, Op, SMALLEST_LOG, SlotTable,
+    Target,
 };
 use support::simulated::Simulated;
 use support::threads::{batch_key, key};
@@ -177,4 +178,43 @@ fn terms_that_come_and_go_take_no_more_and_more() {
     let terms = system.files()[Path::new("/db/epoch-00000001/TERMS")].len();
     assert!((terms as u64) < limit, "{terms}");
     assert_eq!(index.count().expect("count"), 0);
+}
+
+/// A round meets damage: it is told, once, and all other work goes on.
+#[test]
+fn a_round_that_fails_holds_up_nothing_else() {
+    let system = Simulated::new();
+    let open = || {
+        let system = Arc::new(system.clone());
+        Index::open_on(system, Path::new("/db"), &config(2, 1000)).expect("open")
+    };
+    let index = open();
+    for n in 0..2000 {
+        index.put(&key(n), 7).expect("put");
+    }
+    index.close().expect("close");
+    let segment =
+        system.files().into_keys().rfind(|path| path.extension().is_some_and(|e| e == "seg"));
+    let (segment, mut bytes) =
+        segment.map(|path| (path.clone(), system.files()[&path].clone())).expect("one");
+    // A bit that no look-up reads.
+    let at = bytes.len() - 70;
+    bytes[at] ^= 1;
+    system.set_file(segment, &bytes);
+
+    let index = open();
+    index.put(&key(0), 8).expect("put");
+    assert!(matches!(index.compact(), Err(Error::Corrupt { .. })));
+    assert!(matches!(index.compact(), Err(Error::Corrupt { .. })), "asked for, it is tried again");
+    while index.work().expect("other work") {}
+    let mut n = 2000;
+    for _ in 0..2 {
+        while index.stats().expect("stats").lanes_to_flush == 0 {
+            index.put(&key(n), 1).expect("put");
+            n += 1;
+        }
+        assert!(index.claim_wakeup(), "somebody is told of a full overlay");
+        // A flush of the damaged lane may have to merge.
+        while let Ok(true) = index.work() {}
+    }
 }

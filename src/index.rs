@@ -16,7 +16,7 @@ use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::recovery::Recovery;
-use crate::round::Round;
+use crate::round::Rounds;
 use crate::routes::HighIds;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
@@ -52,7 +52,7 @@ pub struct Index {
     pub(crate) work_waits: AtomicBool,
     /// The lane that background work looks at first: all get their turn.
     pub(crate) next_lane: AtomicUsize,
-    pub(crate) round: Mutex<Option<Round>>,
+    pub(crate) rounds: Mutex<Rounds>,
 }
 
 impl Index {
@@ -140,7 +140,7 @@ impl Index {
             awake: AtomicBool::new(false),
             work_waits: AtomicBool::new(false),
             next_lane: AtomicUsize::new(0),
-            round: Mutex::new(None),
+            rounds: Mutex::default(),
         }
     }
 

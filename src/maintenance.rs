@@ -40,11 +40,14 @@ impl Index {
         if self.dictionary.pack() {
             return Ok(true);
         }
-        if self.dictionary.wants_recycling() && !self.is_round_under_way() {
-            self.begin_round()?;
-        }
-        if self.step_round()? {
-            return Ok(true);
+        match self.step_wanted_round() {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(e) => {
+                // Whoever fills an overlay meanwhile is not to wait until it is tried again.
+                self.awake.store(false, Ordering::SeqCst);
+                return Err(e);
+            }
         }
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
@@ -128,8 +131,13 @@ impl Index {
     /// As [`Index::flush`], and [`Error::Corrupt`](crate::Error::Corrupt) if a segment to be
     /// merged is damaged.
     pub fn compact(&self) -> Result<()> {
-        self.begin_round()?;
-        while self.step_round()? {}
+        let number = self.begin_round()?;
+        while !self.is_round_done(number) {
+            // Another's piece may have failed.
+            if !self.step_round()? {
+                self.begin_round()?;
+            }
+        }
         Ok(())
     }
 

@@ -104,6 +104,17 @@ impl RecordRef<'_> {
         }
     }
 
+    /// All ids that it names, those removed too.
+    pub(crate) fn names(&self) -> impl Iterator<Item = u32> {
+        let none = Ids::Words(&[]);
+        let (one, other) = match *self {
+            RecordRef::Tombstone => (none, none),
+            RecordRef::Complete(ids) => (ids, none),
+            RecordRef::Delta { adds, removes, .. } => (adds, removes),
+        };
+        one.iter().chain(other.iter())
+    }
+
     /// The size of the set.
     pub(crate) fn cardinality(&self) -> usize {
         match self {

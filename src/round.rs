@@ -4,45 +4,103 @@
 //! That ids mean one term in all files together, even in those parts that newer ones override,
 //! makes damage harmless: whatever is lost, what is left is never taken for another term.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
+
+/// Rounds of an index.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    begun: u64,
+    done: u64,
+    under_way: Option<Round>,
+    /// Damage kept one from being finished: none is begun unasked any more.
+    refused: bool,
+}
 
 /// How far a round has got.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+struct Round {
+    number: u64,
     next_lane: u32,
     /// With all lanes done, the first record that may be kept.
     keep_from: Option<u64>,
 }
 
 impl Index {
-    /// Begins a round over all lanes; one under way begins again.
+    /// Begins a round over all lanes; one under way begins again. Its number.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned).
-    pub fn begin_round(&self) -> Result<()> {
+    /// [`Error::Closed`], [`Error::Poisoned`].
+    pub fn begin_round(&self) -> Result<u64> {
         self.check_writable()?;
-        let mut round = self.round.lock();
+        let mut rounds = self.rounds.lock();
         self.dictionary.nominate();
-        *round = Some(Round::default());
-        Ok(())
+        rounds.begun += 1;
+        rounds.under_way = Some(Round { number: rounds.begun, ..Round::default() });
+        Ok(rounds.begun)
     }
 
-    /// Does one bounded piece of the round, a lane at the most; false if none is under way.
+    /// Whether that round was finished, or one that was begun later.
+    #[must_use]
+    pub fn is_round_done(&self, number: u64) -> bool {
+        self.rounds.lock().done >= number
+    }
+
+    /// Does one bounded piece of the round that is under way, a lane at the most; false if none is.
     ///
     /// # Errors
-    /// As [`Index::compact`]; the piece is still to be done then.
+    /// As [`Index::compact`]; no round is under way any more then.
     pub fn step_round(&self) -> Result<bool> {
         self.check_writable()?;
-        let mut under_way = self.round.lock();
-        let Some(round) = under_way.as_mut() else { return Ok(false) };
+        let mut rounds = self.rounds.lock();
+        let Some(mut round) = rounds.under_way.take() else { return Ok(false) };
+        match self.do_piece(&mut round) {
+            Ok(true) => rounds.under_way = Some(round),
+            Ok(false) => (rounds.done, rounds.refused) = (round.number, false),
+            Err(e) => {
+                rounds.refused |= matches!(e, Error::Corrupt { .. });
+                return Err(e);
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`Index::step_round`], and begins a round if enough of the index is idle terms: a quarter,
+    /// as all of it is written anew for them.
+    pub(crate) fn step_wanted_round(&self) -> Result<bool> {
+        if self.step_round()? {
+            return Ok(true);
+        }
+        let wanted =
+            !self.rounds.lock().refused && self.dictionary.wants_recycling(|| self.segment_bytes());
+        if wanted {
+            self.begin_round()?;
+        }
+        Ok(wanted)
+    }
+
+    fn segment_bytes(&self) -> usize {
+        let bytes = |lane: &crate::lane::Lane| {
+            lane.state.read().version.segments.iter().map(|s| s.byte_len()).sum::<usize>()
+        };
+        self.lanes().map(bytes).sum()
+    }
+
+    /// False if that was the last one.
+    fn do_piece(&self, round: &mut Round) -> Result<bool> {
         if round.next_lane < self.num_lanes() {
             self.compact_lane(round.next_lane)?;
+            if self.dictionary.is_in_use()
+                && let Some(lane) = self.lane(round.next_lane as usize)
+            {
+                lane.purge(&self.fs)?;
+            }
             round.next_lane += 1;
             return Ok(true);
         }
-        if let Some(wal) = &self.wal {
+        if let Some(wal) = self.wal.as_ref().filter(|_| self.dictionary.is_in_use()) {
             let keep_from = match round.keep_from {
                 Some(record) => record,
                 None => *round.keep_from.insert(wal.seal()?),
@@ -52,13 +110,8 @@ impl Index {
             }
         }
         self.dictionary.recycle()?;
-        *under_way = None;
-        Ok(true)
-    }
-
-    /// Whether a round is under way.
-    pub(crate) fn is_round_under_way(&self) -> bool {
-        self.round.lock().is_some()
+        self.work_waits.store(true, Ordering::SeqCst);
+        Ok(false)
     }
 
     /// Does one piece of what it takes for the records before this one to go: a lane's flush, true,
@@ -69,6 +122,7 @@ impl Index {
             return lane.flush(&self.upkeep()).map(|()| true);
         }
         wal.trim(keep_from)?;
+        wal.purge()?;
         Ok(false)
     }
 }

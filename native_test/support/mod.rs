@@ -56,7 +56,7 @@ pub(crate) fn term(n: usize) -> Vec<u8> {
 
 /// Does a piece of the round over all lanes, or begins one.
 pub(crate) fn step_round(index: &Index) -> Result<()> {
-    if index.step_round()? { Ok(()) } else { index.begin_round() }
+    if index.step_round()? { Ok(()) } else { index.begin_round().map(drop) }
 }
 
 /// SplitMix64: random enough, and the same every time.

@@ -1,12 +1,12 @@
 //! Executes flushes and merges: each call is one bounded piece of work on one lane.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::merge::merge;
 use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
 use crate::dictionary::Dictionary;
-use crate::epoch::segment_path;
+use crate::epoch::{is_segment, segment_path};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::Fingerprint;
@@ -67,6 +67,19 @@ impl Lane {
         }
         let all = Merge { newest: version.segments.len(), level: BOTTOM };
         self.rewrite(&mut keeper, frozen, &version, all, upkeep)
+    }
+
+    /// Sees to it that files of segments that are not the lane's any more are gone for good.
+    pub(crate) fn purge(&self, fs: &Fs) -> Result<()> {
+        let keeper = self.keeper.lock();
+        let Some(dir) = &keeper.dir else { return Ok(()) };
+        let (_, version) = self.below_active();
+        let is_live =
+            |path: &PathBuf| version.segments.iter().any(|segment| segment.path() == path);
+        let files = fs.list(dir)?;
+        let left = files.iter().filter(|path| is_segment(path) && !is_live(path));
+        left.into_iter().try_for_each(|path| fs.remove(path))?;
+        fs.sync_dir(dir)
     }
 
     pub(crate) fn flush_as_keeper(&self, keeper: &mut Keeper, upkeep: &Upkeep<'_>) -> Result<()> {

@@ -75,8 +75,7 @@ impl TermLog {
     }
 
     /// Opens the log that has these bytes, handing each term to `each`. What follows the last whole
-    /// record is left where it is, for the next append to cut off; [`TermLog::extent`] tells what is
-    /// whole.
+    /// record is an append that a crash tore: it is cut off.
     pub(crate) fn open(
         fs: &Fs,
         path: PathBuf,
@@ -86,7 +85,12 @@ impl TermLog {
         let (mut file, mut extent) = (None, Extent::default());
         if let Some(bytes) = bytes {
             extent = Self::parse(&path, bytes, &mut each)?;
-            file = Some(fs.open(&path)?);
+            let open = fs.open(&path)?;
+            if (bytes.len() as u64) > extent.len {
+                open.truncate(extent.len)?;
+                open.sync()?;
+            }
+            file = Some(open);
         }
         let fs = fs.clone();
         Ok(Self { fs, path, file, extent, closed: false, entry_unsynced: false })

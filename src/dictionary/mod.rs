@@ -197,7 +197,7 @@ impl Dictionary {
                     if terms.drop_reference(place) && self.log.is_none() {
                         terms.release_idle(hash, place, self.grace.stamp());
                     }
-                    if terms.is_idle() || terms.is_wasteful() {
+                    if terms.has_more_idle() || terms.is_wasteful() {
                         self.wasteful.store(true, Ordering::SeqCst);
                     }
                     shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
@@ -224,7 +224,10 @@ impl Dictionary {
         match terms.bytes(place_of(id)) {
             None => terms.insert_at(hash, place_of(id), term).map(|()| true),
             Some(same) if same == term => Ok(false),
-            Some(_) => Err(Error::corrupt(path, 0, format!("id {id} is given to two terms"))),
+            Some(_) => {
+                let what = format!("place {} is given to two terms", place_of(id));
+                Err(Error::corrupt(path, 0, what))
+            }
         }
     }
 

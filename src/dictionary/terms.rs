@@ -10,8 +10,11 @@ use crate::error::{Error, Result};
 
 /// The arena is packed anew once this many bytes, and half of it, belong to no term.
 const MIN_GARBAGE: usize = 1 << 16;
-/// Below this it is not worth a round, whatever the share of idle places.
-const MIN_IDLE: usize = 512 << 10;
+/// Idle bytes of a shard that are not worth telling.
+const MIN_NOTICE: usize = 256 << 10;
+/// Places that are looked at in one go, as others wait meanwhile; and bytes of their terms.
+const SLICE: u32 = 1024;
+const SLICE_BYTES: usize = 64 << 10;
 /// The start of a place without a term.
 const FREE: u32 = u32::MAX;
 /// Bytes of the length before each term.
@@ -31,8 +34,9 @@ pub(super) struct Terms {
     arena: Vec<u8>,
     garbage: usize,
     free: Vec<u32>,
-    /// What idle and gone places take.
+    /// What idle and gone places take of the arena, and from when on that is worth telling.
     idle_bytes: usize,
+    notice: usize,
     /// Only readers under way may hold their ids: places, and since when.
     passing: VecDeque<(u32, usize)>,
     /// Records for the log of what was interned since it was written last. A term that went idle
@@ -106,13 +110,19 @@ impl Terms {
         rest.get(..u32::from_le_bytes(*len) as usize)
     }
 
-    /// Places from `first` on, `most` of them, with their terms, live, idle and candidates; and
-    /// whether that were the last places.
-    pub(super) fn slice(&self, first: u32, most: u32) -> (Vec<(u32, &[u8])>, bool) {
-        let end = self.entries.len().min(first as usize + most as usize) as u32;
-        let terms = (first..end).filter(|&place| self.entries[place as usize].is_lasting());
-        let terms = terms.filter_map(|place| Some((place, self.bytes(place)?))).collect();
-        (terms, end as usize == self.entries.len())
+    /// Some places from `first` on with their terms, live, idle and candidates; then the first place
+    /// that is left, if any is.
+    pub(super) fn slice(&self, first: u32, mut each: impl FnMut(u32, &[u8])) -> Option<u32> {
+        let (mut place, mut bytes) = (first, 0);
+        while place - first < SLICE && bytes < SLICE_BYTES {
+            let entry = self.entries.get(place as usize)?;
+            if let Some(term) = self.bytes(place).filter(|_| entry.is_lasting()) {
+                bytes += term.len();
+                each(place, term);
+            }
+            place += 1;
+        }
+        Some(place)
     }
 
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
@@ -156,10 +166,9 @@ impl Terms {
         Ok(())
     }
 
-    /// What a place takes: its term, and about as much as the tables have of it.
+    /// What a place takes of the arena.
     fn weight(&self, place: u32) -> usize {
-        const ENTRY: usize = 32;
-        self.bytes(place).map_or(0, |term| ENTRY + term.len())
+        self.bytes(place).map_or(0, |term| LENGTH + term.len())
     }
 
     /// Counts one more key that leads to the place; false if there is no term.
@@ -195,25 +204,26 @@ impl Terms {
         }
     }
 
-    /// Candidates are gone from now on; true if there are any gone.
-    pub(super) fn forsake(&mut self, hash: impl Fn(&[u8]) -> u32) -> bool {
-        let mut any = false;
-        for place in 0..self.entries.len() as u32 {
+    /// Candidates among some places from `first` on are gone from now on, and not found any more;
+    /// how many are, and the first place that is left.
+    pub(super) fn forsake(
+        &mut self,
+        first: u32,
+        hash: impl Fn(&[u8]) -> u32,
+    ) -> (usize, Option<u32>) {
+        let end = self.entries.len().min(first as usize + SLICE as usize) as u32;
+        let mut gone = 0;
+        for place in first..end {
             let state = self.entries[place as usize].references;
-            if state == CANDIDATE {
-                self.go(place, &hash);
+            if state == CANDIDATE
+                && let Some(hash) = self.bytes(place).map(&hash)
+            {
+                self.unlist(hash, place);
+                self.entries[place as usize].references = GONE;
             }
-            any |= matches!(state, CANDIDATE | GONE);
+            gone += usize::from(matches!(state, CANDIDATE | GONE));
         }
-        any
-    }
-
-    /// An idle place, or a candidate, is not found by its term any more.
-    fn go(&mut self, place: u32, hash: impl Fn(&[u8]) -> u32) {
-        if let Some(hash) = self.bytes(place).map(hash) {
-            self.unlist(hash, place);
-            self.entries[place as usize].references = GONE;
-        }
+        (gone, Some(end).filter(|&end| (end as usize) < self.entries.len()))
     }
 
     /// Lets go of the last place of a term in an index without files, which nothing leads to.
@@ -224,26 +234,45 @@ impl Terms {
         self.passing.push_back((place, stamp));
     }
 
-    /// Gone places wait for readers from now on, and are free then.
-    pub(super) fn let_gone_pass(&mut self, stamp: usize) {
-        for place in 0..self.entries.len() as u32 {
-            let entry = self.entries[place as usize];
-            if entry.references == GONE {
+    /// Gone places among some from `first` on wait for readers from now on, and are free then; the
+    /// first place that is left.
+    pub(super) fn let_gone_pass(&mut self, first: u32, stamp: usize) -> Option<u32> {
+        let end = self.entries.len().min(first as usize + SLICE as usize) as u32;
+        for place in first..end {
+            if self.entries[place as usize].references == GONE {
                 self.idle_bytes -= self.weight(place);
                 self.entries[place as usize].references = PASSING;
                 self.passing.push_back((place, stamp));
             }
         }
+        self.notice = 0;
+        Some(end).filter(|&end| (end as usize) < self.entries.len())
     }
 
-    /// Whether idle places take so much that a round over all lanes is worth having them back.
-    pub(super) fn is_idle(&self) -> bool {
-        self.idle_bytes > MIN_IDLE && self.idle_bytes * 4 > self.used_bytes()
+    /// Bytes of the arena that idle terms take.
+    pub(super) fn idle_bytes(&self) -> usize {
+        self.idle_bytes
     }
 
-    /// Frees some of the places whose grace period is over: a bounded number, as others wait.
-    pub(super) fn release_some(&mut self, grace: &Grace) {
+    /// Whether idle terms have grown by much since this was true last.
+    pub(super) fn has_more_idle(&mut self) -> bool {
+        let more = self.idle_bytes > self.notice.max(MIN_NOTICE);
+        if more {
+            self.notice = self.idle_bytes + self.idle_bytes / 4;
+        }
+        more
+    }
+
+    /// Whether new places are about to run out, while idle ones are there.
+    pub(super) fn is_scarce(&self, limit: u32) -> bool {
+        self.idle_bytes > 0 && self.entries.len() >= (limit - limit / 8) as usize
+    }
+
+    /// Frees some of the places whose grace period is over: a bounded number, as others wait. True
+    /// if there were any.
+    pub(super) fn release_some(&mut self, grace: &Grace) -> bool {
         const MOST: usize = 256;
+        let before = self.passing.len();
         for _ in 0..MOST {
             match self.passing.front() {
                 Some(&(place, stamp)) if grace.is_over(stamp) => {
@@ -253,6 +282,7 @@ impl Terms {
                 _ => break,
             }
         }
+        self.passing.len() < before
     }
 
     /// Whether [`Terms::release_some`] is worth calling.
@@ -338,5 +368,7 @@ impl Terms {
         }
         self.arena = packed;
         self.garbage = 0;
+        self.table.shrink_to(2 * self.table.len(), |slot| spread(slot.hash));
+        self.passing.shrink_to(2 * self.passing.len());
     }
 }

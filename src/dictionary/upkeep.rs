@@ -2,12 +2,12 @@
 //! that are gone had back.
 
 use super::log::{Extent, TermLog};
-use super::{Dictionary, TERM_ID_FLAG, id_of, place_of, shard_of};
+use super::{Dictionary, SHARD_BITS, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 
-/// Places of a shard that are copied at a time, as writers wait meanwhile.
-const SLICE: u32 = 1024;
+/// Bytes of idle terms that are not worth a round, whatever their share.
+const MIN_IDLE: usize = 8 << 20;
 
 impl Dictionary {
     /// Takes in how many keys lead to each id.
@@ -72,16 +72,22 @@ impl Dictionary {
     /// The round is done, and its candidates are in no segment and in no record of the index's log
     /// any more. Writes the file anew without them; then their places are free.
     pub(crate) fn recycle(&self) -> Result<()> {
-        let mut any = false;
+        let mut gone = 0;
         for shard in self.used_shards() {
-            any |= shard.write().forsake(|term| self.address(term).hash);
+            let mut next = Some(0);
+            while let Some(first) = next {
+                let (some, left) = shard.write().forsake(first, |term| self.address(term).hash);
+                (gone, next) = (gone + some, left);
+            }
         }
-        if let Some(log) = self.log.as_ref().filter(|_| any) {
+        if let Some(log) = self.log.as_ref().filter(|_| gone > 0) {
             self.rewrite(&mut log.lock())?;
             for shard in self.used_shards() {
-                let mut terms = shard.write();
-                terms.let_gone_pass(self.grace.stamp());
-                terms.release_some(&self.grace);
+                let mut next = Some(0);
+                while let Some(first) = next {
+                    next = shard.write().let_gone_pass(first, self.grace.stamp());
+                }
+                shard.write().release_some(&self.grace);
             }
         }
         Ok(())
@@ -90,19 +96,13 @@ impl Dictionary {
     pub(super) fn rewrite(&self, log: &mut TermLog) -> Result<()> {
         let (mut records, mut unwritten) = (Vec::new(), Vec::new());
         for (number, shard) in self.used_shards().enumerate() {
-            unwritten.append(&mut shard.write().unwritten);
             // What is interned from now on is written twice.
-            let mut first = 0;
-            loop {
-                let terms = shard.read();
-                let (slice, last) = terms.slice(first, SLICE);
-                for (place, term) in slice {
+            unwritten.append(&mut shard.write().unwritten);
+            let mut next = Some(0);
+            while let Some(first) = next {
+                next = shard.read().slice(first, |place, term| {
                     TermLog::encode(&mut records, id_of(number, place), term);
-                }
-                if last {
-                    break;
-                }
-                first += SLICE;
+                });
             }
         }
         let rewritten = log.rewrite(&records);
@@ -120,22 +120,32 @@ impl Dictionary {
         })
     }
 
-    /// Gives back the memory of terms long gone, one shard's at the most; true if there was one.
+    /// Gives back some memory of terms long gone, of one shard at the most; true if there was any.
     pub(crate) fn pack(&self) -> bool {
         self.used_shards().any(|shard| {
             let mut terms = shard.write();
-            terms.release_some(&self.grace);
+            let released = terms.release_some(&self.grace);
             let wasteful = terms.is_wasteful();
             if wasteful {
                 terms.pack();
             }
-            wasteful
+            released || wasteful
         })
     }
 
-    /// Whether idle terms take so much that a round is worth having it back.
-    pub(crate) fn wants_recycling(&self) -> bool {
-        self.log.is_some() && self.used_shards().any(|shard| shard.read().is_idle())
+    /// Whether a round is worth having back what idle terms take: a quarter of what it has to write
+    /// anew, `segments` bytes and the terms, or the last places.
+    pub(crate) fn wants_recycling(&self, segments: impl FnOnce() -> usize) -> bool {
+        if self.log.is_none() {
+            return false;
+        }
+        let (mut idle, mut used, mut scarce) = (0, 0, false);
+        for shard in self.used_shards() {
+            let terms = shard.read();
+            (idle, used) = (idle + terms.idle_bytes(), used + terms.used_bytes());
+            scarce |= terms.is_scarce(TERM_ID_FLAG >> SHARD_BITS);
+        }
+        scarce || (idle >= MIN_IDLE && idle * 4 >= used + segments())
     }
 
     /// Whether [`Dictionary::pack`] or a round may have something to do; true once.

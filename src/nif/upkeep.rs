@@ -45,13 +45,20 @@ fn flush_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<
 /// Waits for the piece of a round that is being done.
 #[rustler::nif(schedule = "DirtyIo")]
 fn round_begin<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
-    answer(env, resource, |index| index.begin_round().map(|()| ok_term(env)))
+    answer(env, resource, |index| index.begin_round().map(|number| number.encode(env)))
 }
 
+/// A piece of that round; it is begun again if another's piece has failed.
 #[rustler::nif(schedule = "DirtyIo")]
-fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource, number: u64) -> Term<'a> {
     answer(env, resource, |index| {
-        Ok(if index.step_round()? { more().encode(env) } else { done().encode(env) })
+        if index.is_round_done(number) {
+            return Ok(done().encode(env));
+        }
+        if !index.step_round()? {
+            index.begin_round()?;
+        }
+        Ok(more().encode(env))
     })
 }
 

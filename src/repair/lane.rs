@@ -58,6 +58,8 @@ impl Repairer {
         };
         let mut rewrite = fault.is_some();
         let segments = self.segments(dir, lane, &manifest, &mut damaged, &mut rewrite)?;
+        // Also in records that newer ones override: the id of a lost term may go to another.
+        rewrite |= segments.iter().any(|segment| names_lost_terms(segment, terms));
         let merged = Merged::of(&segments, terms)?;
         if let Some(fault) = &fault {
             let lost = if merged.baseless { Lost::UnknownKeys } else { Lost::Nothing };
@@ -99,8 +101,21 @@ impl Repairer {
             self.fs.sync_dir(dir)?;
         }
         plan.manifest.store(&self.fs, dir)?;
-        let segments = plan.damaged.iter().filter(|path| is_segment(path));
-        segments.into_iter().try_for_each(|path| self.fs.remove(path))?;
+        self.purge(dir, &plan.manifest)
+    }
+
+    /// Removes the segments that a sound lane does not have any more.
+    pub(super) fn purge_lane(&self, epoch: &Epoch, lane: u32) -> Result<()> {
+        let dir = lane_dir(&epoch.dir, lane);
+        self.purge(&dir, &Manifest::load(&self.fs, &dir, lane)?)
+    }
+
+    fn purge(&self, dir: &Path, manifest: &Manifest) -> Result<()> {
+        for path in self.fs.list(dir)?.into_iter().filter(|path| is_segment(path)) {
+            if !manifest.segments.iter().any(|s| segment_path(dir, s.number) == path) {
+                self.fs.remove(&path)?;
+            }
+        }
         self.fs.sync_dir(dir)
     }
 
@@ -225,6 +240,12 @@ fn rehashed(fs: &Fs, path: &Path) -> Option<Segment> {
     let segment = Segment::new(MappedBytes::anonymous(bytes).ok()?, None).ok()?;
     segment.check_structure().ok()?;
     Some(segment)
+}
+
+fn names_lost_terms(segment: &Segment, terms: &mut Terms) -> bool {
+    segment.iter().filter_map(Result::ok).any(|(_, record)| {
+        record.names().any(|id| id & TERM_ID_FLAG != 0 && !terms.has(id & !TERM_ID_FLAG))
+    })
 }
 
 /// The lane's whole sets.

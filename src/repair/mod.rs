@@ -98,6 +98,10 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
     for lane in 0..epoch.meta.num_lanes {
         flushed = flushed.max(repairer.lane(&epoch, lane, &mut terms)?);
     }
+    if apply && terms.are_damaged() {
+        // What a merge left behind may lead to terms that are lost, whose ids are free now.
+        (0..epoch.meta.num_lanes).try_for_each(|lane| repairer.purge_lane(&epoch, lane))?;
+    }
     repairer.finish_terms(terms)?;
     let log_damaged = repairer.log(&epoch, flushed)?;
     let remedies = repairer.remedies;

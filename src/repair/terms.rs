@@ -1,4 +1,4 @@
-//! The dictionary's file: whole terms are kept, wherever they are.
+//! The dictionary's file: whole terms are kept, wherever they are, in the log too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,8 +7,10 @@ use super::lane::segments_in;
 use super::{Lost, Repairer, damage};
 use crate::dictionary::{Extent, TermLog};
 use crate::epoch::{Epoch, TERMS, lane_dir};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::hash::KeyHasher;
 use crate::manifest::Manifest;
+use crate::wal::Scan;
 
 /// What is left of the dictionary.
 #[derive(Debug)]
@@ -16,25 +18,32 @@ pub(super) struct Terms {
     /// What lanes made anew may rely on.
     pub(super) extent: Extent,
     path: PathBuf,
-    /// If it was damaged: what is wrong, and the file to put in its place.
-    anew: Option<(String, Anew)>,
-    /// The places that have a term, ascending; none if there was never a dictionary, so that ids of
-    /// 2^30 and above are the index's own.
-    places: Option<Vec<u32>>,
+    /// What is wrong with the file, if it is to be made anew.
+    fault: Option<String>,
+    generation: u64,
+    /// None if there was never a dictionary: ids of 2^30 and above are the index's own then.
+    left: Option<Left>,
     /// Places that keys led to and that are gone, with repetitions.
     stray: Vec<u32>,
 }
 
-#[derive(Debug)]
-struct Anew {
-    generation: u64,
-    records: Vec<u8>,
+/// Terms by place.
+#[derive(Debug, Default)]
+struct Left {
+    in_file: BTreeMap<u32, Vec<u8>>,
+    /// Terms that only the log has. As long as nothing else leads there, that is as it should be.
+    in_log: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Terms {
     /// Whether a key may lead there.
-    pub(super) fn has(&self, place: u32) -> bool {
-        self.places.as_ref().is_none_or(|places| places.binary_search(&place).is_ok())
+    pub(super) fn has(&mut self, place: u32) -> bool {
+        let Some(left) = &self.left else { return true };
+        if left.in_file.contains_key(&place) {
+            return true;
+        }
+        self.fault.get_or_insert_with(|| "it lacks terms that keys lead to".to_owned());
+        left.in_log.contains_key(&place)
     }
 
     /// A pair of a key and a lost term was taken out.
@@ -44,7 +53,12 @@ impl Terms {
 
     /// Whether ids of 2^30 and above are the dictionary's.
     pub(super) fn leads_to_terms(&self) -> bool {
-        self.places.is_some()
+        self.left.is_some()
+    }
+
+    /// Whether terms may be lost.
+    pub(super) fn are_damaged(&self) -> bool {
+        self.fault.is_some()
     }
 }
 
@@ -55,6 +69,8 @@ struct ReliedOn {
     extent: Extent,
     /// A lane that cannot tell may rely on more.
     at_least: bool,
+    /// The last record of the log that a lane has flushed.
+    flushed: u64,
 }
 
 impl Repairer {
@@ -63,7 +79,10 @@ impl Repairer {
         for lane in 0..epoch.meta.num_lanes {
             let dir = lane_dir(&epoch.dir, lane);
             let extent = match Manifest::load(&self.fs, &dir, lane) {
-                Ok(manifest) => manifest.terms,
+                Ok(manifest) => {
+                    relied_on.flushed = relied_on.flushed.max(manifest.flushed);
+                    manifest.terms
+                }
                 Err(_) => {
                     relied_on.at_least = true;
                     let segments = segments_in(&self.fs, &dir)?;
@@ -83,49 +102,65 @@ impl Repairer {
     pub(super) fn terms(&self, epoch: &Epoch) -> Result<Terms> {
         let relied_on = self.relied_on(epoch)?;
         let path = epoch.dir.join(TERMS);
-        let bytes = if self.fs.exists(&path)? { self.fs.read(&path)? } else { Vec::new() };
-        let mut places = Vec::new();
-        let parsed = if bytes.is_empty() && relied_on.extent == Extent::default() {
-            Ok(Extent::default())
-        } else {
-            TermLog::parse(&path, &bytes, &mut |place, _| {
-                places.push(place);
-                Ok(())
-            })
-        };
-        let whole =
-            parsed.and_then(|extent| extent.check(&path, relied_on.extent).map(|()| extent));
-        let fault = match whole {
-            Ok(extent) => {
-                places.sort_unstable();
-                let places = (extent != Extent::default()).then_some(places);
-                return Ok(Terms { extent, path, anew: None, places, stray: Vec::new() });
-            }
-            Err(fault) => damage(fault)?,
-        };
-        let known = if relied_on.at_least { None } else { Some(relied_on.extent) };
-        let mut left = BTreeMap::new();
+        let bytes = TermLog::read(&self.fs, &path)?.unwrap_or_default();
+        let none = bytes.is_empty() && relied_on.extent == Extent::default();
+        let mut left = Left::default();
         let mut doubtful = Vec::new();
-        TermLog::salvage(&bytes, known, |place, term| {
-            if left.insert(place, term).is_some_and(|other| other != term) {
-                doubtful.push(place);
-            }
-        });
-        left.retain(|place, _| !doubtful.contains(place));
-        let mut records = Vec::new();
-        for (place, term) in &left {
-            TermLog::encode(&mut records, *place, term);
+        let mut whole = Ok(Extent::default());
+        if !none {
+            whole = TermLog::parse(&path, &bytes, &mut |place, term| {
+                left.add(place, term, &mut doubtful);
+                Ok(())
+            });
+            whole = whole.and_then(|extent| extent.check(&path, relied_on.extent).map(|()| extent));
+        }
+        if let Err(fault) = whole {
+            whole = Err(damage(fault)?);
+            let known = if relied_on.at_least { None } else { Some(relied_on.extent) };
+            (left, doubtful) = (Left::default(), Vec::new());
+            TermLog::salvage(&bytes, known, |place, term| left.add(place, term, &mut doubtful));
+        }
+        self.add_terms_of_log(epoch, relied_on.flushed, &mut left, &mut doubtful);
+        let mut fault = whole.as_ref().err().map(Error::to_string);
+        if let Some(place) = doubtful.first() {
+            fault.get_or_insert_with(|| format!("place {place} is given to two terms"));
+        }
+        for place in doubtful {
+            left.in_file.remove(&place);
+            left.in_log.remove(&place);
         }
         let generation = relied_on.extent.generation.max(TermLog::generation(&bytes)) + 1;
-        let anew = Some((fault.to_string(), Anew { generation, records }));
-        let places = Some(left.into_keys().collect());
-        Ok(Terms { extent: relied_on.extent, path, anew, places, stray: Vec::new() })
+        let left = (!none || !left.in_log.is_empty()).then_some(left);
+        let extent = whole.unwrap_or(relied_on.extent);
+        Ok(Terms { extent, path, fault, generation, left, stray: Vec::new() })
+    }
+
+    /// As far as the log can be read.
+    fn add_terms_of_log(
+        &self,
+        epoch: &Epoch,
+        flushed: u64,
+        left: &mut Left,
+        doubtful: &mut Vec<u32>,
+    ) {
+        let hasher = KeyHasher::new(&epoch.meta.hash_key);
+        let scan = Scan::read(&self.fs, &self.root, &hasher, epoch.number, flushed, true);
+        let Ok(scan) = scan else { return };
+        for batch in scan.batches().filter_map(Result::ok) {
+            for (place, term) in batch.terms {
+                match left.in_file.get(&place).or_else(|| left.in_log.get(&place)) {
+                    Some(known) if known != term => doubtful.push(place),
+                    Some(_) => {}
+                    None => drop(left.in_log.insert(place, term.to_vec())),
+                }
+            }
+        }
     }
 
     /// Only once the lanes were looked through is it known what is lost, and only once they rely on
     /// no more may the file be replaced.
     pub(super) fn finish_terms(&mut self, terms: Terms) -> Result<()> {
-        let Terms { anew, mut stray, path, .. } = terms;
+        let Terms { fault, generation, left, mut stray, path, .. } = terms;
         let pairs = stray.len() as u64;
         stray.sort_unstable();
         stray.dedup();
@@ -133,17 +168,27 @@ impl Repairer {
             0 => Lost::Nothing,
             terms => Lost::Terms { terms, pairs },
         };
-        match anew {
-            None if pairs == 0 => {}
-            None => self.note(&path, "it lacks terms that keys lead to", lost),
-            Some((fault, Anew { generation, records })) => {
-                self.note(&path, fault, lost);
-                if self.apply {
-                    self.keep_copy(&path)?;
-                    TermLog::write_anew(&self.fs, &path, generation, &records)?;
-                }
+        let Some(fault) = fault else { return Ok(()) };
+        self.note(&path, fault, lost);
+        if self.apply {
+            let mut records = Vec::new();
+            let Left { in_file, in_log } = left.unwrap_or_default();
+            for (place, term) in in_file.iter().chain(&in_log) {
+                TermLog::encode(&mut records, *place, term);
             }
+            self.keep_copy(&path)?;
+            TermLog::write_anew(&self.fs, &path, generation, &records)?;
         }
         Ok(())
+    }
+}
+
+impl Left {
+    /// A term of the file.
+    fn add(&mut self, place: u32, term: &[u8], doubtful: &mut Vec<u32>) {
+        if self.in_file.get(&place).is_some_and(|known| known != term) {
+            doubtful.push(place);
+        }
+        self.in_file.insert(place, term.to_vec());
     }
 }

@@ -271,10 +271,15 @@ impl Verifier {
         self.report.torn_bytes = terms.torn;
         terms.extent.check(path, self.terms)?;
         // An open index writes the file anew without terms that no key leads to any more: those of
-        // keys that are gone since.
-        if terms.lacks(&self.places).is_some()
-            && let Some(place) = terms.lacks(&self.places_again())
-        {
+        // keys that are gone since. And it adds terms.
+        let mut lacking = terms.lacks(&self.places);
+        if !lacking.is_empty() {
+            let mut again = self.places_again();
+            again.sort_unstable();
+            lacking.retain(|place| again.binary_search(place).is_ok());
+            lacking = Terms::read(&self.fs, path)?.lacks(&lacking);
+        }
+        if let Some(place) = lacking.first() {
             let what = format!("a key leads to term {place}, which it lacks");
             return Err(Error::corrupt(path, 0, what));
         }
@@ -299,6 +304,19 @@ impl Verifier {
             Ok((scan, _)) => scan.torn().is_some(),
             Err(e) => is_gone(e),
         })?;
+        let terms = self.epoch.dir.join(TERMS);
+        if self.fs.exists(&terms)? {
+            // Numbers of terms may go to others meanwhile.
+            let contradiction = || {
+                let (scan, _) = read()?;
+                // What is wrong with the file itself was told.
+                Ok(Terms::read(&self.fs, &terms).ok().and_then(|terms| terms.contradicts(&scan)))
+            };
+            if let Some(place) = patiently(contradiction, |found| matches!(found, Ok(Some(_))))? {
+                let what = format!("place {place} is another term in the log");
+                return Err(Error::corrupt(&terms, 0, what));
+            }
+        }
         for path in scan.paths() {
             self.note(path, true);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::dictionary::{Extent, TermLog};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
+use crate::wal::Scan;
 
 /// What is in it.
 pub(super) struct Terms {
@@ -12,8 +13,8 @@ pub(super) struct Terms {
     pub(super) extent: Extent,
     /// Bytes of a torn append.
     pub(super) torn: u64,
-    /// Ascending.
-    places: Vec<u32>,
+    /// Places and checksums of their terms, ascending.
+    known: Vec<(u32, u32)>,
 }
 
 impl Terms {
@@ -28,14 +29,31 @@ impl Terms {
         known.sort_unstable();
         known.dedup();
         if let Some(two) = known.windows(2).find(|two| two[0].0 == two[1].0) {
-            return Err(Error::corrupt(path, 0, format!("id {} is given to two terms", two[0].0)));
+            return Err(Error::corrupt(
+                path,
+                0,
+                format!("place {} is given to two terms", two[0].0),
+            ));
         }
-        let places = known.into_iter().map(|(place, _)| place).collect();
-        Ok(Self { count, torn: bytes.len() as u64 - extent.len, extent, places })
+        Ok(Self { count, torn: bytes.len() as u64 - extent.len, extent, known })
     }
 
-    /// One of these that has no term.
-    pub(super) fn lacks(&self, places: &[u32]) -> Option<u32> {
-        places.iter().copied().find(|place| self.places.binary_search(place).is_err())
+    fn checksum(&self, place: u32) -> Option<u32> {
+        let found = self.known.binary_search_by_key(&place, |&(place, _)| place);
+        found.ok().map(|at| self.known[at].1)
+    }
+
+    /// Those of these places that have no term.
+    pub(super) fn lacks(&self, places: &[u32]) -> Vec<u32> {
+        places.iter().copied().filter(|&place| self.checksum(place).is_none()).collect()
+    }
+
+    /// A place that stands for another term in the log.
+    pub(super) fn contradicts(&self, scan: &Scan) -> Option<u32> {
+        let batches = scan.batches().filter_map(Result::ok);
+        batches.flat_map(|batch| batch.terms).find_map(|(place, term)| {
+            let known = self.checksum(place)?;
+            (known != crc32fast::hash(term)).then_some(place)
+        })
     }
 }

@@ -307,6 +307,16 @@ impl Wal {
         self.keep(|tail| tail.kept(needed))
     }
 
+    /// Sees to it that files before the oldest one are gone for good, whatever kept a trim from it.
+    pub(crate) fn purge(&self) -> Result<()> {
+        let oldest = self.tail.lock().oldest;
+        let is_old =
+            |path: &PathBuf| fs::number_of(path, EXTENSION).is_some_and(|number| number < oldest);
+        let files = self.fs.list(&self.dir)?;
+        files.iter().filter(|path| is_old(path)).try_for_each(|path| self.fs.remove(path))?;
+        self.fs.sync_dir(&self.dir)
+    }
+
     /// Goes on in a new file; none of those before it is needed.
     pub(crate) fn restart(&self) -> Result<()> {
         self.fs.create_dir_all(&self.dir)?;

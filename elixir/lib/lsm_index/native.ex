@@ -87,11 +87,11 @@ defmodule LsmIndex.Native do
   @spec flush_lane(ref, lane :: non_neg_integer) :: :ok | error
   def flush_lane(_ref, _lane), do: not_loaded()
 
-  @spec round_begin(ref) :: :ok | error
+  @spec round_begin(ref) :: pos_integer | error
   def round_begin(_ref), do: not_loaded()
 
-  @spec round_step(ref) :: :more | :done | error
-  def round_step(_ref), do: not_loaded()
+  @spec round_step(ref, round :: pos_integer) :: :more | :done | error
+  def round_step(_ref, _round), do: not_loaded()
 
   @spec work_step(ref) :: :more | :done | error
   def work_step(_ref), do: not_loaded()

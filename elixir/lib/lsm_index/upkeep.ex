@@ -13,7 +13,8 @@ defmodule LsmIndex.Upkeep do
   @spec compact(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def compact(index) do
     timed(index, [:compact, :stop], fn ->
-      with :ok <- Native.round_begin(index.ref), do: finish_round(index.ref)
+      with round when is_integer(round) <- Native.round_begin(index.ref),
+           do: finish_round(index.ref, round)
     end)
   end
 
@@ -33,9 +34,9 @@ defmodule LsmIndex.Upkeep do
   end
 
   # The compactor may do pieces of it too.
-  defp finish_round(ref) do
-    case Native.round_step(ref) do
-      :more -> finish_round(ref)
+  defp finish_round(ref, round) do
+    case Native.round_step(ref, round) do
+      :more -> finish_round(ref, round)
       :done -> :ok
       error -> error
     end
