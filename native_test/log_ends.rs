@@ -262,3 +262,26 @@ fn a_file_of_zeros_is_damage() {
     system.set_file(log(), &vec![0; len]);
     damaged_at(&system, &log(), 0, "magic");
 }
+
+/// The header of the oldest file was synced before anything else, so no power failure takes it: a log
+/// is never without files.
+#[test]
+fn the_header_of_the_oldest_file_is_never_torn() {
+    let oldest = PathBuf::from("/db/wal/00000000000000000001.wal");
+    for records_left in [false, true] {
+        let before = written(3, 0);
+        let system = if records_left { restarted(&before) } else { before.crash(Loss::Unsynced) };
+        let mut bytes = system.files()[&oldest].clone();
+        bytes[38..].fill(0xff);
+        system.set_file(&oldest, &bytes);
+        let opened = open(&system).map(drop);
+        assert!(
+            matches!(&opened, Err(Error::Corrupt { path, .. }) if *path == oldest),
+            "{opened:?}"
+        );
+        assert!(verify_on(Arc::new(system.clone()), Path::new("/db")).is_err());
+        drop(open_with(&system, true).expect("salvaged"));
+        drop(open(&system).expect("opens"));
+        drop(open(&system).expect("opens again"));
+    }
+}

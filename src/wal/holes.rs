@@ -98,7 +98,10 @@ impl Scan {
         let beheaded = |file: &LogFile| {
             file.header.is_none() && file.runs.first().is_some_and(|run| run.start == HEADER)
         };
-        let damaged = claimed >= first.expected
+        // That of the oldest file was synced before it was called that.
+        let headless = first.file == 0 && first.at.start == 0;
+        let damaged = headless
+            || claimed >= first.expected
             || self.files.iter().any(beheaded)
             || !self.restarted && self.files.iter().enumerate().any(followed)
             || !self.restarted && holes.iter().any(|hole| !hole.cut_short);
