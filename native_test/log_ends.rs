@@ -3,11 +3,14 @@
 
 mod support;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use lsm_index::fs::FileSystem as _;
-use lsm_index::{Config, Durability, Error, Index, Op, Result, repair_on, verify_on};
+use lsm_index::fs::FileSystem;
+use lsm_index::{Config, Durability, Error, Index, Op, Result, SMALLEST_LOG, repair_on, verify_on};
+use support::around::{Act, Around, Watch};
 use support::config;
 use support::simulated::{Loss, Simulated};
 use support::small::key;
@@ -284,4 +287,59 @@ fn the_header_of_the_oldest_file_is_never_torn() {
         drop(open(&system).expect("opens"));
         drop(open(&system).expect("opens again"));
     }
+}
+
+/// Appends a change as soon as a file of the log was synced, once it is armed.
+#[derive(Debug, Default)]
+struct Appending {
+    index: Mutex<Option<Arc<Index>>>,
+    armed: AtomicBool,
+}
+
+impl Watch for Appending {
+    fn before(&self, _act: Act, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn after(&self, act: Act, path: &Path) {
+        let synced = act == Act::Sync && path.starts_with("/db/wal");
+        if synced && self.armed.swap(false, Ordering::SeqCst) {
+            let index = self.index.lock().expect("lock").clone().expect("open");
+            index.put(b"beside", 1).expect("put");
+        }
+    }
+}
+
+/// A trim begins a file that says which are not needed any more. If power fails before that is synced,
+/// it may be there and the end of the one before not: then files it spoke of are needed still.
+#[test]
+fn a_trim_that_power_cuts_short_removes_nothing() {
+    let system = Simulated::new();
+    let around = Around::new(system.clone(), Appending::default());
+    let config = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(1, 100_000) };
+    let open = |system: Arc<dyn FileSystem>| Index::open_on(system, Path::new("/db"), &config);
+    let index = Arc::new(open(Arc::new(around.clone())).expect("create"));
+    *around.watch.index.lock().expect("lock") = Some(Arc::clone(&index));
+    for n in 0..300 {
+        index.put(&key(n), n).expect("put");
+    }
+    index.flush().expect("flush");
+    index.put(b"last", 1).expect("put");
+    around.watch.armed.store(true, Ordering::SeqCst);
+    system.record();
+    while index.work().expect("work") {}
+    let mut states = 0;
+    for point in system.take_recording() {
+        for (variant, crashed, _) in point.variants() {
+            let place = || format!("before {}, {variant}", point.operation);
+            for _ in 0..3 {
+                let index = open(Arc::new(crashed.clone()));
+                let index = index.unwrap_or_else(|e| panic!("{}: {e}", place()));
+                assert!(index.count().expect("count") >= 300, "{}", place());
+            }
+            states += 1;
+        }
+    }
+    assert!(states > 20, "{states}");
+    assert!(index.contains(b"beside", 1).expect("get"), "it came in between");
 }

@@ -8,10 +8,13 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::format::{self, Found, HEADER, MAX_SEQUENCE};
 use super::read::{LogFile, LostBytes, Scan};
+use super::{EXTENSION, file_path};
 use crate::error::{Error, Result};
+use crate::fs::number_of;
 
 /// A place where the next record should be and is not.
 #[derive(Debug)]
@@ -98,9 +101,8 @@ impl Scan {
         let beheaded = |file: &LogFile| {
             file.header.is_none() && file.runs.first().is_some_and(|run| run.start == HEADER)
         };
-        // That of the oldest file was synced before it was called that.
-        let headless = first.file == 0 && first.at.start == 0;
-        let damaged = headless
+        let wanted = self.oldest_without(first);
+        let damaged = wanted.is_none()
             || claimed >= first.expected
             || self.files.iter().any(beheaded)
             || !self.restarted && self.files.iter().enumerate().any(followed)
@@ -119,6 +121,9 @@ impl Scan {
             self.dropped.extend(dropped);
             return Ok(());
         }
+        // Those that a newer file said are not needed are, without that one.
+        let keep = |path: &PathBuf| number_of(path, EXTENSION).is_some_and(|n| Some(n) >= wanted);
+        self.obsolete.retain(|path| !keep(path));
         let mut torn = lost(first);
         let (file, at) = (first.file, first.at.start);
         torn.bytes = (self.files[file].bytes.len() - at) as u64;
@@ -137,6 +142,16 @@ impl Scan {
         }
         self.torn = Some(torn);
         Ok(())
+    }
+
+    /// The oldest file that is needed if all from that hole on goes; none if that cannot be: of the
+    /// oldest file the header was synced before it was called that, and files that are gone were
+    /// removed after all that was in the others had been synced.
+    fn oldest_without(&self, hole: &Hole) -> Option<u64> {
+        let left = &self.files[..hole.file + usize::from(hole.at.start > 0)];
+        let oldest = left.iter().rev().find_map(|file| file.header)?.oldest;
+        let is_there = |number| self.obsolete.contains(&file_path(&self.dir, number));
+        (oldest..self.files.first()?.number).all(is_there).then_some(oldest)
     }
 
     /// Nothing of what lanes rely on may be missing at the end.
