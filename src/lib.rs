@@ -40,6 +40,7 @@ mod maintenance;
 mod manifest;
 mod mmap;
 mod overlay;
+pub mod postgres;
 mod quarantine;
 mod record;
 mod recovery;

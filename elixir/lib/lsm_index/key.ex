@@ -46,7 +46,7 @@ defmodule LsmIndex.Key do
   functions and improper lists have no key.
   """
 
-  alias LsmIndex.Postgres
+  alias LsmIndex.{Native, Postgres}
 
   @null 0x00
   @integer 0x01
@@ -121,6 +121,14 @@ defmodule LsmIndex.Key do
       :error
   """
   @spec encode_text(type :: atom, text :: binary) :: {:ok, t} | :error
+  def encode_text(type, text) when type in @postgres_types and byte_size(text) < @max_size do
+    case Native.text_key(type, text) do
+      :error -> :error
+      key -> {:ok, key}
+    end
+  end
+
+  # Long text, which the NIF would hold a scheduler up with.
   def encode_text(type, text) do
     case Postgres.parse(type, text) do
       {:ok, value} -> encode(type, value)
@@ -234,8 +242,8 @@ defmodule LsmIndex.Key do
     if whole == float do
       <<@integer, whole::64>>
     else
-      {:ok, shortest} = Postgres.parse(:numeric, :erlang.float_to_binary(float, [:short]))
-      number(shortest)
+      # Any decimal that reads back as it does: which is the shortest is not left to the VM.
+      Native.text_key(:float8, :erlang.float_to_binary(float, [:short]))
     end
   end
 

@@ -47,6 +47,9 @@ defmodule LsmIndex.Native do
   @spec close(ref) :: :ok | error
   def close(_ref), do: not_loaded()
 
+  @spec text_key(type :: atom, text :: binary) :: key | :error
+  def text_key(_type, _text), do: not_loaded()
+
   @spec put(ref, key, id) :: boolean | :busy | error
   def put(_ref, _key, _id), do: not_loaded()
 
