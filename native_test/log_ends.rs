@@ -342,4 +342,6 @@ fn a_trim_that_power_cuts_short_removes_nothing() {
     }
     assert!(states > 20, "{states}");
     assert!(index.contains(b"beside", 1).expect("get"), "it came in between");
+    // They hold each other.
+    around.watch.index.lock().expect("lock").take();
 }
