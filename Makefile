@@ -41,6 +41,8 @@ model: ## try out interleavings of the engine's threads (MODEL_SCHEDULES of each
 asan: export RUSTC_BOOTSTRAP = 1
 asan: export RUSTFLAGS = -Zsanitizer=address
 asan: export CARGO_TARGET_DIR = target/asan
+# What is too much memory is for the caller to be told, as elsewhere.
+asan: export ASAN_OPTIONS = allocator_may_return_null=1
 asan: ## the tests of the engine under AddressSanitizer
 	cargo test --no-default-features --tests --target x86_64-unknown-linux-gnu
 
