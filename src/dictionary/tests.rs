@@ -179,32 +179,22 @@ fn a_term_that_is_used_during_a_round_keeps_its_id() {
 
 /// A first key that comes to nothing leaves its id to another term: the file may not have both.
 #[test]
-fn a_term_without_a_key_is_in_no_file() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let path = dir.path().join("TERMS");
-    let dictionary = Dictionary::open(&Fs::disk(), path.clone(), hasher()).expect("new");
-    let [gone, failed, kept] = [0, 1, 2].map(|n| neighbour(&dictionary, n));
-    intern(&dictionary, &gone);
-    release(&dictionary, &gone);
-    let (rewritten, is_rewritten) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let outcome = dictionary.with_interned(&failed, true, |_| {
-            let dictionary = &dictionary;
-            scope.spawn(move || {
-                let log = dictionary.log.as_ref().expect("has a file");
-                dictionary.rewrite(&mut log.lock()).expect("rewritten");
-                rewritten.send(()).expect("waited for");
-            });
-            // Waits, if it cannot be done while the change is being made.
-            let _ = is_rewritten.recv_timeout(Duration::from_millis(200));
-            Routed::Failed(())
-        });
-        assert!(matches!(outcome, Ok(Some(Routed::Failed(())))));
-    });
-    intern(&dictionary, &kept);
-    dictionary.persist().expect("persisted");
-    drop(dictionary);
-    Dictionary::open(&Fs::disk(), path, hasher()).expect("no id has two terms");
+fn a_term_without_a_key_is_for_no_file() {
+    let mut terms = Terms::default();
+    let for_file = |terms: &Terms| {
+        let mut found = Vec::new();
+        terms.slice(0, |place, _| found.push(place));
+        found
+    };
+    let place = terms.insert(7, b"term", 10).expect("room");
+    assert_eq!(for_file(&terms), [0; 0]);
+    assert!(terms.add_reference(place));
+    assert_eq!(for_file(&terms), [place]);
+    assert!(terms.drop_reference(place));
+    terms.nominate();
+    assert_eq!(for_file(&terms), [place], "segments may lead to it until the round ends");
+    terms.forsake(0, |_| 7);
+    assert_eq!(for_file(&terms), [0; 0]);
 }
 
 #[test]
