@@ -68,7 +68,7 @@ impl Repairer {
         let live_keys = merged.writer.len() as u64;
         let mut segment = None;
         let mut changed = true;
-        if rewrite || merged.dropped {
+        if rewrite {
             let number = manifest.next_number;
             let flushed = manifest.flushed;
             let leads_to_terms = terms.leads_to_terms();
@@ -251,8 +251,6 @@ fn names_lost_terms(segment: &Segment, terms: &mut Terms) -> bool {
 /// The lane's whole sets.
 struct Merged {
     writer: SegmentWriter,
-    /// Some ids are missing: their terms are lost.
-    dropped: bool,
     /// Some sets are changes of sets that are lost.
     baseless: bool,
 }
@@ -261,7 +259,7 @@ impl Merged {
     fn of(segments: &[Arc<Segment>], terms: &mut Terms) -> Result<Self> {
         let layers: Vec<Layer<'_>> = segments.iter().map(|s| Layer::Segment(s)).collect();
         let writer = SegmentWriter::default();
-        let mut merged = Merged { writer, dropped: false, baseless: false };
+        let mut merged = Merged { writer, baseless: false };
         walk(&layers, |fingerprint, chain| {
             let mut ids = chain.ids();
             merged.baseless |= ids.len() != chain.cardinality();
@@ -269,7 +267,6 @@ impl Merged {
                 let kept = id & TERM_ID_FLAG == 0 || terms.has(id & !TERM_ID_FLAG);
                 if !kept {
                     terms.dropped(id & !TERM_ID_FLAG);
-                    merged.dropped = true;
                 }
                 kept
             });
