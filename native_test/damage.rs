@@ -9,15 +9,15 @@ use std::path::Path;
 
 use lsm_index::{Config, Error, Index, Op, Target, verify};
 use support::small::{LANE, expect_corrupt, expect_io, key, open, small, temporary};
-use support::{Model, Random, config, copy_dir, files, resolved};
+use support::{Model, Random, config, copy_dir, files, targets};
 
 /// Opens a damaged index: an error that names a file, or an index that never panics, whatever it
 /// answers. True if it opened and answered right.
 fn opens_right(path: &Path, model: &Model) -> bool {
     match Index::open(path, &Config::default()) {
         Ok(index) => {
-            let answers = model.0.iter().all(|(key, items)| match index.get(key) {
-                Ok(_) => resolved(&index, key) == *items,
+            let answers = model.0.iter().all(|(key, items)| match targets(&index, key) {
+                Ok(found) => found == *items,
                 Err(error) => {
                     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
                     false

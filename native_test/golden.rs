@@ -1,4 +1,4 @@
-//! The golden files: an index written once by format version 1 and committed. Whatever changes in
+//! The golden files: an index written once by format version 2 and committed. Whatever changes in
 //! the library, it reads them; and what it writes today is, byte for byte, what is written there.
 //!
 //! `LSM_WRITE_FIXTURES=1 cargo test --test golden` writes them anew. That is right after a change
@@ -11,7 +11,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use format::{Reader, u32_at, u64_at};
-use lsm_index::{Config, Error, Index, KeyHasher, Op, SlotTable, verify};
+use lsm_index::{Config, Durability, Error, Index, KeyHasher, Op, SlotTable, Target, verify};
 use support::{HASH_KEY, Item, Model, config, copy_dir, files, resolved};
 
 /// Where META holds the time of creation, and its checksum.
@@ -20,7 +20,7 @@ const CREATED: std::ops::Range<usize> = 36..48;
 const BOOT: std::ops::Range<usize> = 44..64;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("native_test/fixtures/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("native_test/fixtures/v2")
 }
 
 fn copy_of_fixture() -> tempfile::TempDir {
@@ -146,6 +146,33 @@ fn the_fixture_is_read_by_the_documented_format_alone() {
     assert!(kinds.0 > 0 && kinds.1 > 0, "tombstones and deltas: {kinds:?}");
 }
 
+#[test]
+fn namespaces_are_as_documented() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let index = Index::open(dir.path(), &config(2, 10_000)).expect("create");
+    let name = |n: u32| format!("name {}", n % 3).into_bytes();
+    let term = |n: u32| format!("shape {n}").into_bytes();
+    let route = |n: u32, op| {
+        index.route_in(&name(n), &key(n), &term(n), op, Durability::Os).expect("route");
+    };
+    // Places beyond those that one byte has.
+    for n in 0..6_000 {
+        index.route(b"plain", Target::Term(&term(n)), Op::Put).expect("route");
+    }
+    (0..300).for_each(|n| route(n, Op::Put));
+    index.flush().expect("flush");
+    (300..310).for_each(|n| route(n, Op::Put));
+    route(0, Op::Delete);
+    drop(index);
+    let reader = Reader::open(dir.path());
+    for n in 0..311 {
+        let expected = (1..310).contains(&n).then(|| term(n)).into_iter().collect();
+        assert_eq!(reader.get_in(&name(n), &key(n)), expected, "{n}");
+        assert!(reader.get_in(&name(n + 1), &key(n)).is_empty(), "{n}");
+    }
+    assert_eq!(reader.get(b"plain").len(), 6_000);
+}
+
 /// The order of lists in postings is that of a hash table that depends on the processor's vector
 /// length; so files of other processors are as good, but not the same.
 #[cfg(target_arch = "x86_64")]
@@ -191,20 +218,20 @@ fn golden(file: &str) -> Vec<u8> {
 fn small_files_hold_the_documented_bytes() {
     let current = golden("CURRENT");
     assert_eq!(&current[..8], b"LSMI-CUR");
-    // Version 1, 8 bytes of payload, epoch 1, checksum.
-    assert_eq!(hex(&current[8..]), "010000000800000001000000000000002cfbc4f2");
+    // Version 2, 8 bytes of payload, epoch 1, checksum.
+    assert_eq!(hex(&current[8..]), "02000000080000000100000000000000de4f0cdb");
 
     let meta = golden("epoch-00000001/META");
     assert_eq!((&meta[..8], meta.len()), (&b"LSMI-MET"[..], 48));
-    assert_eq!(hex(&meta[8..20]), "010000001c00000002000000");
+    assert_eq!(hex(&meta[8..20]), "020000001c00000002000000");
     assert_eq!(meta[20..36], HASH_KEY.0);
     // Created between 2023 and 2100.
     assert!((1_700_000_000..4_102_444_800).contains(&u64_at(&meta, 36)));
 
     let manifest = golden("epoch-00000001/lane-0001/MANIFEST");
     assert_eq!((&manifest[..8], manifest.len()), (&b"LSMI-MAN"[..], 180));
-    // Version 1, 160 bytes of payload, lane 1, next segment 7.
-    assert_eq!(hex(&manifest[8..28]), "01000000a0000000010000000700000000000000");
+    // Version 2, 160 bytes of payload, lane 1, next segment 7.
+    assert_eq!(hex(&manifest[8..28]), "02000000a0000000010000000700000000000000");
     assert_eq!(u64_at(&manifest, 28), LIVE_KEYS);
     // The last flush had records up to this one.
     assert_eq!(u64_at(&manifest, 36), FLUSHED);
@@ -217,11 +244,11 @@ fn small_files_hold_the_documented_bytes() {
 
     let terms = golden("epoch-00000001/TERMS");
     assert_eq!(&terms[..8], b"LSMI-TRM");
-    // Version 1, generation 1.
-    assert_eq!(hex(&terms[8..20]), "010000000100000000000000");
-    // Seven bytes, id 9: the first place of shard 9.
-    assert_eq!(hex(&terms[32..40]), "0700000009000000");
-    assert_eq!(&terms[40..47], b"shape-0");
+    // Version 2, generation 1.
+    assert_eq!(hex(&terms[8..20]), "020000000100000000000000");
+    // Eight bytes, the first place of shard 0x84; a term of the index's own.
+    assert_eq!(hex(&terms[32..40]), "0800000084000000");
+    assert_eq!(&terms[40..48], b"\0shape-2");
 }
 
 #[test]
@@ -229,8 +256,8 @@ fn segments_hold_the_documented_bytes() {
     let file = "epoch-00000001/lane-0001/00000000000000000001.seg";
     let segment = golden(file);
     assert_eq!(&segment[..8], b"LSMI-SEG");
-    // Version 1, lane 1, segment 1.
-    assert_eq!(hex(&segment[8..24]), "01000000010000000100000000000000");
+    // Version 2, lane 1, segment 1.
+    assert_eq!(hex(&segment[8..24]), "02000000010000000100000000000000");
     let numbers: Vec<u64> = (24..88).step_by(8).map(|at| u64_at(&segment, at)).collect();
     // Keys, buckets, slots, seed, multiplier, words of postings, tombstones, deltas.
     assert_eq!(numbers, [115, 42, 117, 0x1b39_896a_51a8_749b, 0x53cb_9f0c_747e_a2eb, 294, 0, 0]);
@@ -257,8 +284,8 @@ fn damaged_files_are_named_at_open() {
             |e| matches!(e, Error::Corrupt { offset: 0, what, .. } if what.contains("magic")),
         ),
         (
-            |bytes| bytes[8] = 2,
-            |e| matches!(e, Error::UnsupportedVersion { found: 2, supported: 1, .. }),
+            |bytes| bytes[8] = 1,
+            |e| matches!(e, Error::UnsupportedVersion { found: 1, supported: 2, .. }),
         ),
         (|bytes| bytes.truncate(9), |e| matches!(e, Error::Corrupt { offset: 9, .. })),
         (Vec::clear, |e| matches!(e, Error::Corrupt { offset: 0, .. })),
@@ -276,7 +303,7 @@ fn damaged_files_are_named_at_open() {
                 assert!(expected(&error), "damage {i} of {}: {error:?}", file.display());
                 let message = error.to_string();
                 assert!(message.contains(&path.display().to_string()), "{message}");
-                assert!(i != 1 || message.contains("version 2"), "{message}");
+                assert!(i != 1 || message.contains("version 1"), "{message}");
             }
         }
     }

@@ -19,7 +19,7 @@ const HEADER: usize = 16;
 const CRC: usize = 4;
 
 /// The format version of every file this library writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// Builds a payload.
 #[derive(Debug, Default)]
@@ -174,9 +174,9 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let mut newer = sample();
-        newer[8] = 2;
-        let error = parse(&newer);
-        assert!(matches!(error, Err(Error::UnsupportedVersion { found: 2, supported: 1, .. })));
+        let mut older = sample();
+        older[8] = 1;
+        let error = parse(&older);
+        assert!(matches!(error, Err(Error::UnsupportedVersion { found: 1, supported: 2, .. })));
     }
 }

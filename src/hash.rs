@@ -13,6 +13,7 @@
 //! The slot picks the lane; signature and entry bits are the hot part of the verification; the
 //! rest, `cold`, is slot and top bits together.
 
+use std::hash::Hasher as _;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -101,20 +102,37 @@ impl std::fmt::Debug for HashKey {
 
 /// Computes fingerprints under one hash key.
 #[derive(Clone, Debug)]
-pub struct KeyHasher(SipHasher24);
+pub struct KeyHasher {
+    plain: SipHasher24,
+    /// Under a key that is derived, so that no plain key can be taken for one of a namespace.
+    scoped: SipHasher24,
+}
 
 impl KeyHasher {
     /// A hasher for one index.
     #[must_use]
     pub fn new(key: &HashKey) -> Self {
-        Self(SipHasher24::new_with_key(&key.0))
+        let plain = SipHasher24::new_with_key(&key.0);
+        let [first, second] = [&b"namespace 1"[..], b"namespace 2"].map(|half| plain.hash(half));
+        Self { plain, scoped: SipHasher24::new_with_keys(first, second) }
     }
 
     /// SipHash-2-4 of the key's bytes.
     #[inline]
     #[must_use]
     pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
-        Fingerprint(self.0.hash(key))
+        Fingerprint(self.plain.hash(key))
+    }
+
+    /// Of a key within a scope: SipHash-2-4, under another key, of the scope's number, 4 bytes, and
+    /// the key's bytes.
+    #[inline]
+    #[must_use]
+    pub(crate) fn scoped(&self, scope: u32, key: &[u8]) -> Fingerprint {
+        let mut hasher = self.scoped;
+        hasher.write(&scope.to_le_bytes());
+        hasher.write(key);
+        Fingerprint(hasher.finish())
     }
 }
 
@@ -227,6 +245,19 @@ mod tests {
                 assert!(deviation <= 5.0 * mean.sqrt(), "{lanes} lanes: lane {lane} has {n}");
             }
         }
+    }
+
+    #[test]
+    fn a_scoped_fingerprint_is_a_siphash_under_a_derived_key() {
+        let key = std::array::from_fn(|i| i as u8);
+        let hasher = KeyHasher::new(&HashKey(key));
+        let [k0, k1] =
+            ["namespace 1", "namespace 2"].map(|half| hasher.fingerprint(half.as_bytes()).0);
+        let derived =
+            HashKey([k0.to_le_bytes(), k1.to_le_bytes()].concat().try_into().expect("16"));
+        let bytes = [&7_u32.to_le_bytes()[..], b"key"].concat();
+        assert_eq!(hasher.scoped(7, b"key"), KeyHasher::new(&derived).fingerprint(&bytes));
+        assert_ne!(hasher.scoped(7, b"key"), hasher.fingerprint(&bytes));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::MAX_KEY_LEN;
+use crate::census::Census;
 use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
 use crate::config::{Config, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Limits, Verify};
@@ -15,6 +16,8 @@ use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
+use crate::namespaces::Stripes;
+use crate::purge::Purge;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
 use crate::routes::HighIds;
@@ -53,6 +56,9 @@ pub struct Index {
     /// The lane that background work looks at first: all get their turn.
     pub(crate) next_lane: AtomicUsize,
     pub(crate) rounds: Mutex<Rounds>,
+    pub(crate) census: Mutex<Census>,
+    pub(crate) stripes: Stripes,
+    pub(crate) purge: Mutex<Purge>,
 }
 
 impl Index {
@@ -110,11 +116,13 @@ impl Index {
         index.limits = Config::default().limits();
         index.recovery = index.recover(&scan, begun)?;
         index.limits = config.limits();
-        if !index.dictionary.is_in_use() {
-            index.high_ids = HighIds::unknown();
-        } else {
+        if index.dictionary.is_in_use() {
             index.high_ids = HighIds::terms();
-            index.dictionary.count_references(|count| index.for_each_key(|_, ids| count(ids)))?;
+            // For the census.
+            index.work_waits = AtomicBool::new(true);
+        } else {
+            index.high_ids = HighIds::unknown();
+            index.dictionary.settle(std::iter::empty());
         }
         Ok(index)
     }
@@ -141,6 +149,9 @@ impl Index {
             work_waits: AtomicBool::new(false),
             next_lane: AtomicUsize::new(0),
             rounds: Mutex::default(),
+            census: Mutex::default(),
+            stripes: Stripes::default(),
+            purge: Mutex::default(),
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::chain::Chain;
 use crate::config::{Limits, Verify};
@@ -20,7 +20,7 @@ use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock};
 
 /// One lane.
 #[derive(Debug)]
@@ -128,10 +128,8 @@ pub(crate) type Gate<'a> = MutexGuard<'a, ()>;
 pub(crate) struct Patience(Option<Instant>);
 
 impl Patience {
-    const MOMENT: Duration = Duration::from_micros(50);
-
     fn end(&mut self) -> Instant {
-        *self.0.get_or_insert_with(|| Instant::now() + Self::MOMENT)
+        *self.0.get_or_insert_with(|| Instant::now() + MOMENT)
     }
 }
 

@@ -21,6 +21,7 @@
 //! is at most n²/2^65 (3e-6 at 10 million). Nothing else makes a wrong answer.
 
 mod batch;
+mod census;
 mod chain;
 mod change;
 mod compaction;
@@ -39,8 +40,10 @@ mod lock;
 mod maintenance;
 mod manifest;
 mod mmap;
+mod namespaces;
 mod overlay;
 pub mod postgres;
+mod purge;
 mod quarantine;
 mod record;
 mod recovery;
@@ -70,6 +73,7 @@ pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, SlotTable, jump_hash};
 pub use index::Index;
 pub use load::{LanePairs, Loader};
+pub use namespaces::Outcome;
 pub use recovery::Recovery;
 pub use repair::{Lost, Remedy, repair, repair_on};
 pub use routes::{Listing, Most, Target};

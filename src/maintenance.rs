@@ -40,7 +40,7 @@ impl Index {
         if self.dictionary.pack() {
             return Ok(true);
         }
-        match self.step_wanted_round() {
+        match self.step_slow_work() {
             Ok(true) => return Ok(true),
             Ok(false) => {}
             Err(e) => {
@@ -52,6 +52,11 @@ impl Index {
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
         Ok(self.claim_wakeup())
+    }
+
+    /// A piece of what nobody waits for.
+    fn step_slow_work(&self) -> Result<bool> {
+        Ok(self.step_census()? || self.step_purge()? || self.step_wanted_round()?)
     }
 
     /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.

@@ -32,9 +32,10 @@ impl Index {
     /// Begins a round over all lanes; one under way begins again. Its number.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Poisoned`].
+    /// [`Error::Closed`], [`Error::Poisoned`]; those of [`Index::take_census`].
     pub fn begin_round(&self) -> Result<u64> {
         self.check_writable()?;
+        self.take_census()?;
         let mut rounds = self.rounds.lock();
         self.dictionary.nominate();
         rounds.begun += 1;

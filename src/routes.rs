@@ -4,8 +4,9 @@ use crate::chain::IdSet;
 
 use crate::change::Op;
 use crate::config::Durability;
-use crate::dictionary::{Routed, TERM_ID_FLAG};
+use crate::dictionary::{Routed, Scope, TERM_ID_FLAG};
 use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::write::{Attempt, Wanted};
@@ -17,6 +18,14 @@ pub enum Target<'a> {
     Id(u32),
     /// Bytes, stored once in the dictionary however many keys lead to them.
     Term(&'a [u8]),
+}
+
+/// A key, and a term that it is to lead to or not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<'t> {
+    pub(crate) key: Fingerprint,
+    pub(crate) scope: Scope,
+    pub(crate) term: &'t [u8],
 }
 
 impl Index {
@@ -40,34 +49,46 @@ impl Index {
             Target::Id(id) => return Err(Error::IdOutOfRange { id: id.into() }),
             Target::Term(term) => term,
         };
-        Self::check_key(key)?;
+        let route = Route { key: self.fingerprint(key)?, scope: Scope::INDEX, term };
+        match self.try_route_term(route, op, durability)? {
+            Attempt::Busy => Ok(Attempt::Busy),
+            Attempt::Done((changed, _)) => self.settle(durability).map(|()| Attempt::Done(changed)),
+        }
+    }
+
+    /// Whether that changed anything, and the number of terms that got their first key or lost their
+    /// last. Nothing is synced yet.
+    pub(crate) fn try_route_term(
+        &self,
+        route: Route<'_>,
+        op: Op,
+        durability: Durability,
+    ) -> Result<Attempt<(bool, u32)>> {
         if op == Op::Put && !self.high_ids.allow_terms()? {
             return Ok(Attempt::Busy);
         }
+        let term = route.scope.term(route.term);
         // Never waiting for the lane while the dictionary is locked: a bulk load holds the lane
         // and asks for the dictionary.
-        let wanted = |id| Wanted { id, op, durability, term: (op == Op::Put).then_some(term) };
-        let change = |id| match self.attempt(key, wanted(id), false) {
-            Ok(Attempt::Done(true)) => Routed::Changed,
-            Ok(Attempt::Done(false)) => Routed::Unchanged,
-            Ok(Attempt::Busy) => Routed::Failed(Ok(Attempt::Busy)),
-            Err(e) => Routed::Failed(Err(e)),
+        let wanted =
+            |id| Wanted { id, op, durability, term: (op == Op::Put).then_some(term.as_slice()) };
+        let change = |id| match self.attempt(route.key, wanted(id), false) {
+            Ok(Attempt::Done(changed)) => Ok(changed),
+            Ok(Attempt::Busy) => Err(Ok(Attempt::Busy)),
+            Err(e) => Err(Err(e)),
         };
         let wait = durability != Durability::Memory;
         let routed = match op {
-            Op::Put => self.dictionary.with_interned(term, wait, change)?,
-            Op::Delete => self.dictionary.with_known(term, wait, change),
+            Op::Put => self.dictionary.with_interned(&term, wait, change)?,
+            Op::Delete => self.dictionary.with_known(&term, wait, change),
         };
         if self.dictionary.claim_upkeep() {
             self.work_waits.store(true, Ordering::SeqCst);
         }
         let Some(routed) = routed else { return Ok(Attempt::Busy) };
         match routed {
-            Routed::Changed => self.settle(durability).map(|()| Attempt::Done(true)),
-            Routed::Unchanged => {
-                self.check_writable()?;
-                self.settle(durability).map(|()| Attempt::Done(false))
-            }
+            Routed::Changed(edges) => Ok(Attempt::Done((true, edges))),
+            Routed::Unchanged => self.check_writable().map(|()| Attempt::Done((false, 0))),
             Routed::Failed(failure) => failure,
         }
     }
@@ -95,8 +116,7 @@ impl Index {
             match self.try_route(key, target, op, durability)? {
                 Attempt::Done(changed) => return Ok(changed),
                 Attempt::Busy => {
-                    self.high_ids.find_out(self)?;
-                    self.make_way(key)?;
+                    self.make_way_for_routes(self.fingerprint(key)?)?;
                 }
             }
         }
@@ -106,7 +126,7 @@ impl Index {
     /// there is more than `most` allows; then those handed over are not all.
     ///
     /// # Errors
-    /// As [`Index::get`].
+    /// As [`Index::get`]; [`Error::Corrupt`] if the key leads to a term that is not there.
     pub fn targets(&self, key: &[u8], most: Most, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
         let look_up = || {
             let ids = self.get_bounded(key, most.ids)?;
@@ -122,16 +142,38 @@ impl Index {
                 return Ok(all);
             }
         }
-        let mut bytes = 0;
+        self.resolve_all(look_up, most, |id, term| hand_over(Scope::INDEX, id, term, &mut f))
+    }
+
+    /// Looks ids up and hands them to `f`, with their terms. False if that is more than `most` allows.
+    pub(crate) fn resolve_all(
+        &self,
+        look_up: impl FnOnce() -> Result<(bool, IdSet)>,
+        most: Most,
+        mut f: impl FnMut(u32, Option<&[u8]>),
+    ) -> Result<bool> {
+        let (mut bytes, mut missing) = (0, None);
         let all = self.dictionary.resolve(look_up, |id, term| {
             bytes += term.map_or(0, <[u8]>::len);
-            if bytes <= most.bytes {
-                hand_over(id, term, &mut f);
+            if term.is_none() && id >= TERM_ID_FLAG {
+                missing = Some(id);
+            } else if bytes <= most.bytes {
+                f(id, term);
             }
         })?;
         // Terms may be missing because the index closed meanwhile.
         self.check_open()?;
+        if let Some(id) = missing.filter(|_| self.dictionary.is_in_use()) {
+            return Err(self.dictionary.lacks(id));
+        }
         Ok(all && bytes <= most.bytes)
+    }
+
+    /// Waits until what keeps a change of routes from being made is out of its way.
+    pub(crate) fn make_way_for_routes(&self, key: Fingerprint) -> Result<()> {
+        self.high_ids.find_out(self)?;
+        self.take_census()?;
+        self.make_way(key)
     }
 
     /// Begins a listing of all distinct targets. Changes made meanwhile may or may not be seen.
@@ -139,7 +181,7 @@ impl Index {
     /// # Errors
     /// As [`Index::ids`].
     pub fn list_targets(&self) -> Result<Listing> {
-        Ok(Listing { ids: self.ids()?, listed: 0 })
+        Ok(Listing::of(self.ids()?, Scope::INDEX))
     }
 }
 
@@ -147,12 +189,17 @@ impl Index {
 #[derive(Debug)]
 pub struct Listing {
     /// Gathered first, as that takes long: an id that is another's by the time it is resolved
-    /// names a target of the index too.
+    /// names a target too, if it is of the same scope.
     ids: Vec<u32>,
     listed: usize,
+    scope: Scope,
 }
 
 impl Listing {
+    pub(crate) fn of(ids: Vec<u32>, scope: Scope) -> Self {
+        Self { ids, listed: 0, scope }
+    }
+
     /// Hands the next targets to `f`, some hundreds of them; false if none was left.
     ///
     /// # Errors
@@ -163,7 +210,10 @@ impl Listing {
         let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
         self.listed += slice.as_slice().len();
         let any = !slice.as_slice().is_empty();
-        index.dictionary.resolve(|| Ok(((), slice)), |id, term| hand_over(id, term, &mut f))?;
+        let scope = self.scope;
+        index
+            .dictionary
+            .resolve(|| Ok(((), slice)), |id, term| hand_over(scope, id, term, &mut f))?;
         // Terms may be missing because the index closed meanwhile.
         index.check_open()?;
         Ok(any)
@@ -187,12 +237,13 @@ impl Most {
     pub const ALL: Most = Most { ids: usize::MAX, bytes: usize::MAX };
 }
 
-fn hand_over(id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
-    match term {
-        Some(term) => f(Target::Term(term)),
-        None if id < TERM_ID_FLAG => f(Target::Id(id)),
-        // Forgotten between the listing and now.
-        None => {}
+/// Hands a target over, if it belongs to the scope. One without a term was forgotten since it was
+/// listed.
+fn hand_over(scope: Scope, id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
+    match term.and_then(Scope::split) {
+        Some((of, bytes)) if of == scope => f(Target::Term(bytes)),
+        None if id < TERM_ID_FLAG && scope == Scope::INDEX => f(Target::Id(id)),
+        _ => {}
     }
 }
 

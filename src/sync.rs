@@ -7,7 +7,8 @@
 #[cfg(not(shuttle))]
 mod real {
     pub(crate) use parking_lot::{
-        Condvar, Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard,
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
+        RwLockWriteGuard,
     };
     pub(crate) use std::sync::{OnceLock, atomic};
 }
@@ -21,3 +22,6 @@ mod modelled;
 
 #[cfg(shuttle)]
 pub(crate) use modelled::*;
+
+/// How long a call that must not wait waits for another.
+pub(crate) const MOMENT: std::time::Duration = std::time::Duration::from_micros(50);

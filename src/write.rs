@@ -71,7 +71,7 @@ impl Index {
     /// # Errors
     /// As [`Index::put`].
     pub fn change(&self, key: &[u8], id: u32, op: Op, durability: Durability) -> Result<bool> {
-        Self::check_key(key)?;
+        let key = self.fingerprint(key)?;
         self.check_id(id, op)?;
         loop {
             match self.attempt(key, Wanted { id, op, durability, term: None }, true)? {
@@ -82,8 +82,8 @@ impl Index {
     }
 
     /// Waits until the key's lane takes writes, doing its flush if that is what it takes.
-    pub(crate) fn make_way(&self, key: &[u8]) -> Result<()> {
-        let number = self.slots.lane(self.fingerprint(key)?);
+    pub(crate) fn make_way(&self, key: Fingerprint) -> Result<()> {
+        let number = self.slots.lane(key);
         self.relieve(number)?;
         self.relieve_log()?;
         if let Some(lane) = self.lane(number) {
@@ -104,7 +104,7 @@ impl Index {
         op: Op,
         durability: Durability,
     ) -> Result<Attempt<bool>> {
-        Self::check_key(key)?;
+        let key = self.fingerprint(key)?;
         self.check_id(id, op)?;
         let wanted = Wanted { id, op, durability, term: None };
         let outcome = self.attempt(key, wanted, durability != Durability::Memory)?;
@@ -126,13 +126,12 @@ impl Index {
     /// The id has been checked.
     pub(crate) fn attempt(
         &self,
-        key: &[u8],
+        key: Fingerprint,
         wanted: Wanted<'_>,
         wait: bool,
     ) -> Result<Attempt<bool>> {
-        let fingerprint = self.fingerprint(key)?;
         self.check_writable()?;
-        let lane = self.lane_or_new(self.slots.lane(fingerprint));
+        let lane = self.lane_or_new(self.slots.lane(key));
         let gate = if wait { Some(lane.gate()) } else { lane.try_gate(&mut Patience::default()) };
         let Some(gate) = gate else { return Ok(Attempt::Busy) };
         // Only now: the lane may have been made while the index was closed.
@@ -143,7 +142,7 @@ impl Index {
         }
         let change = [(wanted.id, wanted.op)];
         let term = wanted.term.map(|term| (wanted.id, term));
-        let changed = self.change_key(lane, &gate, fingerprint, &change, wal, term)?;
+        let changed = self.change_key(lane, &gate, key, &change, wal, term)?;
         Ok(Attempt::Done(changed))
     }
 

@@ -200,21 +200,16 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   alias LsmIndex.{Error, Key, Native, Writer}
 
   # An id that is a small integer, with nothing left of its clause, is stored as it is. All other
-  # shapes are stored as the term `{id}` or `{id, and_where}`, which the engine keeps once however
-  # many keys lead to it, and tells from others by its bytes.
+  # shapes are terms, which the engine keeps once however many keys lead to them.
   @max_plain_id 0x3FFF_FFFF
-  @term_format [:deterministic, minor_version: 2]
 
   def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
 
   def add_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
     key = LsmEqualityIndex.key!(index, value)
     check_residual!(index, and_where)
-    check_lasting!(lsm, shape_id)
-    check_lasting!(lsm, and_where)
-    target = target(shape_id, and_where)
 
-    ok!(Writer.route(lsm, :put, key, target, :add_shape))
+    change(lsm, :put, key, target(shape_id, and_where), :add_shape)
     index
   end
 
@@ -222,12 +217,11 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
     # A value without a key was never added.
     with {:ok, key} <- Key.encode(index.type, value),
          target = target(shape_id, and_where),
-         false when is_binary(target) <- delete(lsm, key, target),
-         false <- lsm.path == :memory and every?(term(shape_id, and_where), &one_form?/1) do
-      # Equal terms can differ in their bytes, such as closures that two processes made, or stored
-      # ones that another release of OTP wrote.
-      for stored <- targets(index, key), stored === term(shape_id, and_where) do
-        delete(lsm, key, :erlang.term_to_binary(stored, @term_format))
+         :unchanged <- change(lsm, :delete, key, target, :remove_shape),
+         false <- every?(target, &one_form?/1) do
+      # Equal terms can differ in their bytes, such as closures that two processes made.
+      for stored <- stored(index, key), stored === target do
+        change(lsm, :delete, key, stored, :remove_shape)
       end
     end
 
@@ -237,10 +231,10 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   def affected_shapes(index, field, record, shapes) do
     with %{^field => text} when not is_nil(text) <- record,
          key when not is_nil(key) <- read!(index, field, text) do
-      for target <- targets(index, key),
-          holds?(target, index, record, shapes),
-          into: MapSet.new() do
-        shape_id(target)
+      {ids, others} = targets(index, key)
+
+      for {id, rest} <- others, holds?(id, rest, index, record, shapes), into: MapSet.new(ids) do
+        id
       end
     else
       _no_value -> MapSet.new()
@@ -248,15 +242,15 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   end
 
   def all_shape_ids(%{lsm: lsm}) do
-    listing = lsm.ref |> Native.list_begin() |> ok!()
+    listing = lsm.ref |> Native.list_begin(nil) |> ok!()
     list(listing, MapSet.new())
   end
 
   # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
   defp list(listing, shape_ids) do
     case ok!(Native.list_next(listing)) do
-      [] -> shape_ids
-      targets -> list(listing, Enum.reduce(targets, shape_ids, &MapSet.put(&2, shape_id(&1))))
+      {[], []} -> shape_ids
+      {ids, others} -> list(listing, others |> ids_of(ids) |> Enum.into(shape_ids))
     end
   end
 
@@ -291,30 +285,32 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   end
 
   defp targets(%{lsm: %{ref: ref}}, key) do
-    case Native.route_get(ref, key) do
-      :large -> ref |> Native.route_get_dirty(key) |> ok!()
+    case Native.route_get(ref, nil, key) do
+      :large -> ref |> Native.route_get_dirty(nil, key) |> ok!()
       answer -> ok!(answer)
     end
   end
 
-  defp delete(lsm, key, target), do: ok!(Writer.route(lsm, :delete, key, target, :remove_shape))
+  # As they were put.
+  defp stored(index, key) do
+    {ids, others} = targets(index, key)
+    others ++ Enum.map(ids, &target(&1, nil))
+  end
 
-  defp holds?({shape_id, and_where}, %{residual: residual} = index, record, shapes) do
+  defp change(lsm, op, key, target, operation),
+    do: lsm |> Writer.route(op, nil, key, target, operation) |> ok!()
+
+  defp holds?(shape_id, and_where, %{residual: residual} = index, record, shapes) do
     # A stored index can hold what needs an evaluator, and be opened without one.
     check_residual!(index, and_where)
     residual.(and_where, record, Map.get(shapes, shape_id))
   end
 
-  defp holds?(_target, _index, _record, _shapes), do: true
-
-  defp shape_id(id) when is_integer(id), do: id
-  defp shape_id(term), do: elem(term, 0)
+  defp ids_of(others, ids), do: Enum.reduce(others, ids, fn {id, _rest}, ids -> [id | ids] end)
 
   defp target(id, nil) when id in 0..@max_plain_id, do: id
-  defp target(id, and_where), do: :erlang.term_to_binary(term(id, and_where), @term_format)
-
-  defp term(id, nil), do: {id}
-  defp term(id, and_where), do: {id, and_where}
+  defp target(id, nil), do: {id}
+  defp target(id, and_where), do: {id, and_where}
 
   defp check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
     raise ArgumentError,
@@ -323,26 +319,20 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
 
   defp check_residual!(_index, _and_where), do: :ok
 
-  defp check_lasting!(%{path: :memory}, _term), do: :ok
-
-  defp check_lasting!(%{path: path}, term) do
-    every?(term, &lasting?/1) ||
-      raise ArgumentError,
-            "the index at #{path} is stored, and #{inspect(term)} would mean nothing after a restart"
-  end
-
   # Whether it is true of all that a term is made of.
   defp every?([head | tail], true?), do: every?(head, true?) and every?(tail, true?)
   defp every?(tuple, true?) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> every?(true?)
   defp every?(map, true?) when is_map(map), do: map |> Map.to_list() |> every?(true?)
   defp every?(term, true?), do: true?.(term)
 
-  defp lasting?(term),
-    do: is_bitstring(term) or is_atom(term) or is_number(term) or term == []
+  # Functions differ in their bytes, and before OTP 27, 0.0 and -0.0 are equal.
+  defp one_form?(term) do
+    is_bitstring(term) or is_atom(term) or is_integer(term) or term == [] or
+      (is_float(term) and term != 0.0)
+  end
 
-  # Before OTP 27, 0.0 and -0.0 are equal.
-  defp one_form?(term), do: lasting?(term) and not (is_float(term) and term == 0.0)
-
+  # A shape that cannot be stored.
+  defp ok!({:error, {:invalid_argument, message, _detail}}), do: raise(ArgumentError, message)
   defp ok!({:error, native}), do: raise(Error.from_native(native))
   defp ok!(answer), do: answer
 end

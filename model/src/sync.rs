@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use shuttle::sync::atomic;
 use shuttle::sync::{self, TryLockError};
@@ -145,9 +145,17 @@ impl<T> RwLock<T> {
     }
 
     /// There is no time here.
+    pub(crate) fn try_read_for(&self, _time: Duration) -> Option<RwLockReadGuard<'_, T>> {
+        Some(self.read())
+    }
+
+    pub(crate) fn try_write_for(&self, _time: Duration) -> Option<RwLockWriteGuard<'_, T>> {
+        Some(self.write())
+    }
+
     pub(crate) fn try_upgradable_read_for(
         &self,
-        _time: std::time::Duration,
+        _time: Duration,
     ) -> Option<RwLockUpgradableReadGuard<'_, T>> {
         Some(self.upgradable_read())
     }

@@ -21,7 +21,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// The payload of a small file.
 pub(crate) fn frame(bytes: &[u8], magic: &[u8; 8]) -> Vec<u8> {
     assert_eq!(&bytes[..8], magic);
-    assert_eq!(u32_at(bytes, 8), 1, "version");
+    assert_eq!(u32_at(bytes, 8), 2, "version");
     let end = bytes.len() - 4;
     assert_eq!(u32_at(bytes, 12) as usize, end - 16, "length of the payload");
     assert_eq!(crc32fast::hash(&bytes[..end]), u32_at(bytes, end), "checksum");
@@ -57,7 +57,7 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         assert_eq!(&bytes[..8], b"LSMI-SEG");
-        assert_eq!(u32_at(&bytes, 8), 1, "version");
+        assert_eq!(u32_at(&bytes, 8), 2, "version");
         assert_eq!(crc32fast::hash(&bytes[..124]), u32_at(&bytes, 124), "header's checksum");
         assert!(bytes[121] < 2);
         assert_eq!(bytes[122..124], [0; 2]);
@@ -241,7 +241,7 @@ impl Reader {
         let mut next = None;
         for name in names {
             let bytes = read(&dir.join(&name));
-            assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"LSMI-WAL"[..], 1));
+            assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"LSMI-WAL"[..], 2));
             let number = u64_at(&bytes, 12);
             assert_eq!((name, u64_at(&bytes, 20)), (format!("{number:020}.wal"), epoch));
             assert_eq!(crc32fast::hash(&bytes[..60]), u32_at(&bytes, 60), "header's checksum");
@@ -292,15 +292,15 @@ impl Reader {
     }
 
     pub(crate) fn fingerprint(&self, key: &[u8]) -> u64 {
-        let k0 = u64_at(&self.hash_key, 0);
-        let k1 = u64_at(&self.hash_key, 8);
-        let mut hasher = SipHasher24::new_with_keys(k0, k1);
-        hasher.write(key);
-        hasher.finish()
+        sip([u64_at(&self.hash_key, 0), u64_at(&self.hash_key, 8)], &[key])
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> BTreeSet<Item> {
-        let f = self.fingerprint(key);
+    fn scoped(&self, scope: u32, key: &[u8]) -> u64 {
+        let hash_key = [&b"namespace 1"[..], b"namespace 2"].map(|half| self.fingerprint(half));
+        sip(hash_key, &[&scope.to_le_bytes(), key])
+    }
+
+    fn ids(&self, f: u64) -> BTreeSet<u32> {
         let mut ids = self.lane_of(f).get(f);
         for &(of, id, put) in self.batches.iter().flat_map(|batch| &batch.ops) {
             match of == f {
@@ -309,17 +309,50 @@ impl Reader {
                 false => {}
             }
         }
+        ids
+    }
+
+    /// The term of a scope at a place.
+    fn term(&self, scope: u32, place: u32) -> Vec<u8> {
+        let (mut of, mut len, term) = (0, 0, &self.terms[&place]);
+        for byte in term {
+            of |= u32::from(byte & 0x7f) << (7 * len);
+            len += 1;
+            if *byte < 0x80 {
+                break;
+            }
+        }
+        assert_eq!(of, scope);
+        term[len..].to_vec()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> BTreeSet<Item> {
         let item = |id: u32| match id.checked_sub(1 << 30) {
             None => Item::Id(id),
-            Some(place) => Item::Term(self.terms[&place].clone()),
+            Some(place) => Item::Term(self.term(0, place)),
         };
-        ids.into_iter().map(item).collect()
+        self.ids(self.fingerprint(key)).into_iter().map(item).collect()
     }
+
+    pub(crate) fn get_in(&self, name: &[u8], key: &[u8]) -> BTreeSet<Vec<u8>> {
+        let places = |f: u64| self.ids(f).into_iter().map(|id| id - (1 << 30));
+        let mut names = places(self.scoped(1, name));
+        let (Some(place), None) = (names.next(), names.next()) else { return BTreeSet::new() };
+        assert_eq!(self.term(1, place), name);
+        let scope = place + 2;
+        places(self.scoped(scope, key)).map(|place| self.term(scope, place)).collect()
+    }
+}
+
+fn sip(hash_key: [u64; 2], parts: &[&[u8]]) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(hash_key[0], hash_key[1]);
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish()
 }
 
 fn terms(bytes: &[u8]) -> BTreeMap<u32, Vec<u8>> {
     assert_eq!(&bytes[..8], b"LSMI-TRM");
-    assert_eq!(u32_at(bytes, 8), 1, "version");
+    assert_eq!(u32_at(bytes, 8), 2, "version");
     assert_eq!(crc32fast::hash(&bytes[..28]), u32_at(bytes, 28), "header's checksum");
     let (mut terms, mut rest) = (BTreeMap::new(), &bytes[32..]);
     while !rest.is_empty() {

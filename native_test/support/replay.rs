@@ -37,7 +37,9 @@ impl Replay {
         }
         for _ in 0..take_word(&mut rest) {
             let (place, len) = (take_word(&mut rest), take_word(&mut rest) as usize);
-            self.terms.insert(place | TERM_ID_FLAG, rest[..len].to_vec());
+            // The index's own terms are behind a zero.
+            let term = rest[..len].strip_prefix(&[0]).expect("no namespaces here");
+            self.terms.insert(place | TERM_ID_FLAG, term.to_vec());
             rest = &rest[len..];
         }
         while !rest.is_empty() {

@@ -6,64 +6,77 @@
 //! one term in all files together, so a file that is damaged, lost or old misleads nobody. A round
 //! over all lanes (`crate::round`) sees to that.
 //!
-//! Terms are dealt to shards by hash, so that the growth of one table holds nobody up for longer
-//! than milliseconds, even with millions of terms.
+//! Terms are dealt to shards by hash, so that the growth of one table or the packing of one arena
+//! holds nobody up for longer than a millisecond, even with millions of terms.
 //!
 //! On disk it is a log of terms, appended and synced before any segment that leads to them is
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
 
+mod arena;
+mod counts;
 mod grace;
 mod log;
+mod members;
+mod namespaces;
+mod scope;
+mod table;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::KeyHasher;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
+use crate::sync::{MOMENT, Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use grace::Grace;
 pub(crate) use log::{Extent, TermLog};
+pub(crate) use namespaces::Unsettled;
+pub(crate) use scope::Scope;
 use terms::Terms;
 
 /// Ids with this bit are the dictionary's, the ones below are the caller's own.
 pub const TERM_ID_FLAG: u32 = 1 << 30;
 
-/// How long a call that must not wait waits for another change of the shard.
-const MOMENT: Duration = Duration::from_micros(50);
-
 /// An id without its flag: the place in a shard above, the shard below.
-const SHARD_BITS: u32 = 4;
-const SHARDS: usize = 1 << SHARD_BITS;
-/// Bytes that a term of some thirty bytes takes in the log.
-const TYPICAL_TERM: usize = 48;
+const SHARD_BITS: u32 = 8;
+pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
+
+/// Made when its first term comes.
+type Shard = OnceLock<Box<RwLock<Terms>>>;
 
 /// The dictionary of one index.
 #[derive(Debug)]
 pub(crate) struct Dictionary {
     /// Made with the first term: most indexes have none.
-    shards: OnceLock<Box<[RwLock<Terms>; SHARDS]>>,
+    shards: OnceLock<Box<[Shard]>>,
     /// Entered from the look-up of ids to their terms.
     grace: Grace,
     hasher: KeyHasher,
     log: Option<Mutex<TermLog>>,
     /// A shard has memory to give back.
     wasteful: AtomicBool,
+    /// What keys lead to is known. Until then nothing is interned or dropped.
+    settled: AtomicBool,
 }
 
 /// What a change of routes through the dictionary came to.
 pub(crate) enum Routed<T> {
-    Changed,
+    /// The number of terms that got their first key or lost their last: one at the most, but after
+    /// a crash.
+    Changed(u32),
     Unchanged,
     /// Not done.
     Failed(T),
 }
+
+/// What became of a change that leads a key to an id, or away: whether it changed anything, or why
+/// it was not made.
+pub(crate) type Made<T> = std::result::Result<bool, T>;
 
 /// A term's shard and its hash within that.
 struct Address {
@@ -92,21 +105,24 @@ fn claim(shard: &RwLock<Terms>, wait: bool) -> Option<RwLockUpgradableReadGuard<
 impl Dictionary {
     /// A dictionary without a file.
     pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
-        let (shards, grace) = (OnceLock::new(), Grace::default());
-        Self { shards, grace, hasher, log: None, wasteful: AtomicBool::new(false) }
+        Self {
+            shards: OnceLock::new(),
+            grace: Grace::default(),
+            hasher,
+            log: None,
+            wasteful: AtomicBool::new(false),
+            settled: AtomicBool::new(true),
+        }
     }
 
-    /// The dictionary in a file, or an empty one if there is none. Terms stay unreferenced until
-    /// [`Dictionary::count_references`].
+    /// The dictionary in a file, or an empty one if there is none. Nothing can be changed until
+    /// references were counted and it was settled.
     pub(crate) fn open(fs: &Fs, path: PathBuf, hasher: KeyHasher) -> Result<Self> {
         let mut dictionary = Self::in_memory(hasher);
+        dictionary.settled = AtomicBool::new(false);
         let bytes = TermLog::read(fs, &path)?;
-        if let Some(bytes) = &bytes {
-            // Growing step by step would hash every term once more for each step.
-            let bytes = bytes.len() / SHARDS;
-            for shard in dictionary.shards() {
-                shard.write().reserve(bytes / TYPICAL_TERM, bytes);
-            }
+        if bytes.is_some() {
+            dictionary.shards();
         }
         let log = TermLog::open(fs, path.clone(), bytes.as_deref(), |id, term| {
             dictionary.learn(&path, id, term).map(drop)
@@ -115,18 +131,30 @@ impl Dictionary {
         Ok(dictionary)
     }
 
-    fn shards(&self) -> &[RwLock<Terms>; SHARDS] {
-        self.shards.get_or_init(Box::default)
+    fn shards(&self) -> &[Shard] {
+        self.shards.get_or_init(|| std::iter::repeat_with(Shard::default).take(SHARDS).collect())
     }
 
-    /// The shards, if any term was ever interned.
-    fn used_shards(&self) -> impl Iterator<Item = &RwLock<Terms>> {
-        self.shards.get().into_iter().flat_map(|shards| shards.iter())
+    fn shard(&self, number: usize) -> &RwLock<Terms> {
+        self.shards()[number].get_or_init(Box::default)
+    }
+
+    fn used_shard(&self, number: usize) -> Option<&RwLock<Terms>> {
+        self.shards.get()?[number].get().map(Box::as_ref)
+    }
+
+    /// The shards with terms, or that had some.
+    fn used_shards(&self) -> impl Iterator<Item = (usize, &RwLock<Terms>)> {
+        (0..SHARDS).filter_map(|number| Some((number, self.used_shard(number)?)))
     }
 
     fn address(&self, term: &[u8]) -> Address {
         let fingerprint = self.hasher.fingerprint(term).0;
         Address { shard: fingerprint as usize % SHARDS, hash: (fingerprint >> 32) as u32 }
+    }
+
+    fn hash_of(&self) -> impl Fn(&[u8]) -> u32 {
+        |term| self.address(term).hash
     }
 
     /// Whether any term was ever interned, in this process or an earlier one.
@@ -136,42 +164,50 @@ impl Dictionary {
 
     /// Runs `put` with the term's id, interning the term if it is new, and counts a reference if
     /// it changed anything. No other change of the term comes between. None if another change has
-    /// the shard, and it must not `wait`.
+    /// the shard, and it must not `wait`, or if the dictionary is not settled.
     pub(crate) fn with_interned<T>(
         &self,
         term: &[u8],
         wait: bool,
-        put: impl FnOnce(u32) -> Routed<T>,
+        put: impl FnOnce(u32) -> Made<T>,
     ) -> Result<Option<Routed<T>>> {
+        if !self.is_settled() {
+            return Ok(None);
+        }
         let Address { shard, hash } = self.address(term);
         // Readers of the shard do not wait for the log.
-        let Some(terms) = claim(&self.shards()[shard], wait) else { return Ok(None) };
+        let Some(terms) = claim(self.shard(shard), wait) else { return Ok(None) };
         let known = terms.find(hash, term);
         let (terms, place) = match known {
             Some(place) => (terms, place),
             None => {
                 let mut terms = RwLockUpgradableReadGuard::upgrade(terms);
-                if terms.has_no_free_place() && terms.has_many_passing() {
+                if terms.needs_places() {
                     terms.release_some(&self.grace);
                 }
-                let place = terms.insert(hash, term, TERM_ID_FLAG >> SHARD_BITS)?;
+                let place = terms.insert(hash, term, self.hash_of())?;
                 (RwLockWriteGuard::downgrade_to_upgradable(terms), place)
             }
         };
-        let outcome = put(id_of(shard, place));
-        let changed = matches!(outcome, Routed::Changed);
+        let made = put(id_of(shard, place));
+        let changed = matches!(made, Ok(true));
+        let mut first = false;
         if changed || known.is_none() {
             let mut terms = RwLockUpgradableReadGuard::upgrade(terms);
-            if !changed {
-                terms.discard(hash, place);
-                return Ok(Some(outcome));
-            }
-            terms.add_reference(place);
-            if known.is_none() && self.log.is_some() {
-                TermLog::encode(&mut terms.unwritten, id_of(shard, place), term);
+            if changed {
+                first = terms.add_reference(place).unwrap_or_default();
+                if known.is_none() && self.log.is_some() {
+                    TermLog::encode(&mut terms.unwritten, id_of(shard, place), term);
+                }
+            } else {
+                terms.discard(place, self.hash_of());
             }
         }
-        Ok(Some(outcome))
+        Ok(Some(match made {
+            Ok(true) => Routed::Changed(first.into()),
+            Ok(false) => Routed::Unchanged,
+            Err(failure) => Routed::Failed(failure),
+        }))
     }
 
     /// Runs `delete` with the term's id and drops a reference if it changed anything; unchanged
@@ -180,38 +216,49 @@ impl Dictionary {
         &self,
         term: &[u8],
         wait: bool,
-        mut delete: impl FnMut(u32) -> Routed<T>,
+        mut delete: impl FnMut(u32) -> Made<T>,
     ) -> Option<Routed<T>> {
+        if !self.is_settled() {
+            return None;
+        }
         let Address { shard, hash } = self.address(term);
-        let Some(shards) = self.shards.get() else { return Some(Routed::Unchanged) };
+        let Some(terms) = self.used_shard(shard) else { return Some(Routed::Unchanged) };
         // Readers of the shard do not wait for the log.
-        let mut shared = claim(&shards[shard], wait)?;
-        let mut outcome = Routed::Unchanged;
-        for place in shared.find_all(hash, term) {
+        let mut shared = claim(terms, wait)?;
+        let (mut changed, mut last) = (false, 0);
+        let places: Vec<u32> = shared.find_all(hash, term).collect();
+        for place in places {
             match delete(id_of(shard, place)) {
-                Routed::Unchanged => {}
-                Routed::Failed(failure) => return Some(Routed::Failed(failure)),
-                Routed::Changed => {
-                    outcome = Routed::Changed;
+                Ok(false) => {}
+                Err(failure) => return Some(Routed::Failed(failure)),
+                Ok(true) => {
+                    changed = true;
                     let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
-                    if terms.drop_reference(place) && self.log.is_none() {
-                        terms.release_idle(hash, place, self.grace.stamp());
-                    }
-                    if terms.has_more_idle() || terms.is_wasteful() {
-                        self.wasteful.store(true, Ordering::SeqCst);
-                    }
+                    last += u32::from(self.drop_reference(&mut terms, place));
                     shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
                 }
             }
         }
-        Some(outcome)
+        Some(if changed { Routed::Changed(last) } else { Routed::Unchanged })
+    }
+
+    /// Counts one key less; true if it was the last one.
+    fn drop_reference(&self, terms: &mut Terms, place: u32) -> bool {
+        let last = terms.drop_reference(place);
+        if last && self.log.is_none() {
+            terms.release_idle(place, self.grace.stamp(), self.hash_of());
+        }
+        if terms.has_more_to_release() {
+            self.wasteful.store(true, Ordering::SeqCst);
+        }
+        last
     }
 
     /// Takes in that an id is this term's, as a record of the index's log says.
     pub(crate) fn define(&self, id: u32, term: &[u8]) -> Result<()> {
         let path = self.log.as_ref().map(|log| log.lock().path().to_path_buf());
         if self.learn(&path.unwrap_or_default(), id | TERM_ID_FLAG, term)? {
-            let mut terms = self.shards()[shard_of(id)].write();
+            let mut terms = self.shard(shard_of(id)).write();
             TermLog::encode(&mut terms.unwritten, id, term);
         }
         Ok(())
@@ -219,13 +266,16 @@ impl Dictionary {
 
     /// Takes in that an id is this term's; false if that was known.
     fn learn(&self, path: &Path, id: u32, term: &[u8]) -> Result<bool> {
-        let Address { hash, .. } = self.address(term);
-        let mut terms = self.shards()[shard_of(id)].write();
+        if place_of(id) >= table::MAX_PLACES {
+            let what = format!("place {} is out of range", id & !TERM_ID_FLAG);
+            return Err(Error::corrupt(path, 0, what));
+        }
+        let mut terms = self.shard(shard_of(id)).write();
         match terms.bytes(place_of(id)) {
-            None => terms.insert_at(hash, place_of(id), term).map(|()| true),
+            None => terms.insert_at(place_of(id), term).map(|()| true),
             Some(same) if same == term => Ok(false),
             Some(_) => {
-                let what = format!("place {} is given to two terms", place_of(id));
+                let what = format!("place {} is given to two terms", id & !TERM_ID_FLAG);
                 Err(Error::corrupt(path, 0, what))
             }
         }
@@ -241,10 +291,8 @@ impl Dictionary {
         let _reading = self.grace.enter();
         let (answer, ids) = look_up()?;
         for &id in ids.as_slice() {
-            match self.shards.get() {
-                Some(shards) if id & TERM_ID_FLAG != 0 => {
-                    f(id, shards[shard_of(id)].read().bytes(place_of(id)));
-                }
+            match self.used_shard(shard_of(id)) {
+                Some(terms) if id & TERM_ID_FLAG != 0 => f(id, terms.read().bytes(place_of(id))),
                 _ => f(id, None),
             }
         }

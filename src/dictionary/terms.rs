@@ -1,24 +1,28 @@
 //! One shard of the dictionary in memory: an arena of bytes, places into it, and the way back by
-//! hash.
+//! hash. Beyond its bytes and their length, a term takes some ten bytes: where it starts, what is
+//! known of it, a slot of the table.
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-
+use super::arena::{Arena, weight};
+use super::counts::{Counts, State};
 use super::grace::Grace;
+use super::members::Members;
+use super::scope::Scope;
+use super::table::{MAX_PLACES, Table};
 use crate::error::{Error, Result};
 
-/// The arena is packed anew once this many bytes, and half of it, belong to no term.
-const MIN_GARBAGE: usize = 1 << 16;
+/// The arena is packed anew once this many bytes, and an eighth of it, belong to no term.
+const MIN_GARBAGE: usize = 1 << 12;
 /// Idle bytes of a shard that are not worth telling.
-const MIN_NOTICE: usize = 256 << 10;
+const MIN_NOTICE: usize = 32 << 10;
+/// Passing places that are not worth looking at.
+const FEW: usize = 16;
 /// Places that are looked at in one go, as others wait meanwhile; and bytes of their terms.
 const SLICE: u32 = 1024;
 const SLICE_BYTES: usize = 64 << 10;
-/// The start of a place without a term.
-const FREE: u32 = u32::MAX;
-/// Bytes of the length before each term.
-const LENGTH: usize = 4;
+/// The start of a place that has none.
+const NOWHERE: u32 = u32::MAX;
 
 /// Terms by place, and places by term.
 ///
@@ -28,10 +32,14 @@ const LENGTH: usize = 4;
 /// any more. Once no reader can hold its id, it is free.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
-    table: HashTable<Slot>,
-    entries: Vec<Entry>,
-    /// Lengths and bytes of the terms, one after the other.
-    arena: Vec<u8>,
+    table: Table,
+    arena: Arena,
+    /// Where the term of each place starts.
+    starts: Vec<u32>,
+    counts: Counts,
+    members: Members,
+    /// Bytes of the arena that are a term's, and those that are not any more.
+    used: usize,
     garbage: usize,
     free: Vec<u32>,
     /// What idle and gone places take of the arena, and from when on that is worth telling.
@@ -44,70 +52,36 @@ pub(super) struct Terms {
     pub(super) unwritten: Vec<u8>,
 }
 
-/// The hash is kept, so that growing the table touches no term.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: u32,
-    place: u32,
-}
-
-/// Where a term lies, and how many keys lead to it.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    start: u32,
-    /// How many, or what a place without any is.
-    references: u32,
-}
-
-const IDLE: u32 = 0;
-/// A reader may hold its id. The first of these, none of which is a number of references.
-const PASSING: u32 = u32::MAX - 3;
-const GONE: u32 = u32::MAX - 2;
-const CANDIDATE: u32 = u32::MAX - 1;
-/// Its first key is being written, which may come to nothing.
-const NEW: u32 = u32::MAX;
-
-impl Entry {
-    const FREE: Self = Self { start: FREE, references: PASSING };
-
-    fn is_free(self) -> bool {
-        self.start == FREE
+/// Room for `more` elements, and little beyond.
+pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
+    if vec.capacity() - vec.len() < more {
+        vec.reserve_exact(more.max(vec.len() / 16).max(8));
     }
-
-    /// Keys that lead to it.
-    fn references(self) -> u32 {
-        if self.references < PASSING { self.references } else { 0 }
-    }
-
-    /// Whether files may lead to it.
-    fn is_lasting(self) -> bool {
-        !self.is_free() && (self.references < PASSING || self.references == CANDIDATE)
-    }
-}
-
-/// Spreads 32 bits over the 64 that hashbrown looks at both ends of.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Terms {
-    /// Room for `terms` terms of `bytes` bytes together.
-    pub(super) fn reserve(&mut self, terms: usize, bytes: usize) {
-        self.arena.reserve(bytes);
-        self.entries.reserve(terms);
-        self.table.reserve(terms, |slot| spread(slot.hash));
-    }
-
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
+    /// Places, free ones among them.
+    pub(super) fn places(&self) -> u32 {
+        self.counts.len()
+    }
+
+    #[inline]
+    pub(super) fn state(&self, place: u32) -> State {
+        self.counts.get(place)
+    }
+
     /// The term at a place that is not free.
+    #[inline]
     pub(super) fn bytes(&self, place: u32) -> Option<&[u8]> {
-        let entry = self.entries.get(place as usize).filter(|e| !e.is_free())?;
-        let (len, rest) = self.arena[entry.start as usize..].split_first_chunk::<LENGTH>()?;
-        rest.get(..u32::from_le_bytes(*len) as usize)
+        if self.state(place) == State::Free {
+            return None;
+        }
+        self.arena.get(*self.starts.get(place as usize)?)
     }
 
     /// Some places from `first` on with their terms, live, idle and candidates; then the first place
@@ -115,8 +89,12 @@ impl Terms {
     pub(super) fn slice(&self, first: u32, mut each: impl FnMut(u32, &[u8])) -> Option<u32> {
         let (mut place, mut bytes) = (first, 0);
         while place - first < SLICE && bytes < SLICE_BYTES {
-            let entry = self.entries.get(place as usize)?;
-            if let Some(term) = self.bytes(place).filter(|_| entry.is_lasting()) {
+            if place == self.places() {
+                return None;
+            }
+            let lasting =
+                matches!(self.state(place), State::Live(_) | State::Idle | State::Candidate);
+            if let Some(term) = self.bytes(place).filter(|_| lasting) {
                 bytes += term.len();
                 each(place, term);
             }
@@ -125,82 +103,109 @@ impl Terms {
         Some(place)
     }
 
+    /// Places that have the term. After a crash that may be two.
+    pub(super) fn find_all(&self, hash: u32, term: &[u8]) -> impl Iterator<Item = u32> {
+        self.table.find(hash).filter(move |&place| self.bytes(place) == Some(term))
+    }
+
+    /// The place that has the term: one that keys lead to, if there is one.
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
-        let same = self.table.iter_hash(spread(hash)).map(|slot| slot.place);
-        // After a crash it may be at two places: one that keys lead to, if there is one.
-        let places = same.filter(|&place| self.bytes(place) == Some(term));
-        places.max_by_key(|&place| self.entries[place as usize].references())
+        self.find_all(hash, term).max_by_key(|&place| match self.state(place) {
+            State::Live(keys) => keys,
+            _ => 0,
+        })
     }
 
-    /// After a crash one term may be at two places.
-    pub(super) fn find_all(&self, hash: u32, term: &[u8]) -> Vec<u32> {
-        let same = self.table.iter_hash(spread(hash)).map(|slot| slot.place);
-        same.filter(|&place| self.bytes(place) == Some(term)).collect()
-    }
-
-    /// Stores a new term at a free place, or at the end if that is below `limit`.
-    pub(super) fn insert(&mut self, hash: u32, term: &[u8], limit: u32) -> Result<u32> {
+    /// Stores a new term at a free place, or at the end, for [`Terms::find`] to find.
+    pub(super) fn insert(
+        &mut self,
+        hash: u32,
+        term: &[u8],
+        hash_of: impl Fn(&[u8]) -> u32,
+    ) -> Result<u32> {
         let place = match self.free.last() {
             Some(place) => *place,
-            None if self.entries.len() < limit as usize => self.entries.len() as u32,
+            None if self.places() < MAX_PLACES => self.places(),
             None => return Err(Error::IdsExhausted),
         };
-        self.insert_at(hash, place, term)?;
+        // Who had the place before is still listed as its namespace's, which a term of the same
+        // namespace makes true again.
+        let start = self.starts.get(place as usize).copied();
+        let before = start.and_then(|start| Scope::split(self.arena.get(start)?));
+        let (before, scope) = (before.map(|(scope, _)| scope), Scope::split(term));
+        self.insert_at(place, term)?;
         self.free.pop();
+        self.list(hash, place, hash_of);
+        if let Some((scope, _)) = scope.filter(|(scope, _)| before != Some(*scope)) {
+            before.into_iter().for_each(|before| self.members.remove(before, place));
+            self.members.add(scope, place);
+        }
         Ok(place)
     }
 
-    /// Stores a new term at a place that has none.
-    pub(super) fn insert_at(&mut self, hash: u32, place: u32, term: &[u8]) -> Result<()> {
-        let too_large = || Error::TooLarge { what: "a dictionary shard", limit: FREE.into() };
-        let start = u32::try_from(self.arena.len()).map_err(|_| too_large())?;
-        let len = u32::try_from(term.len()).map_err(|_| too_large())?;
-        self.arena.extend_from_slice(&len.to_le_bytes());
-        self.arena.extend_from_slice(term);
-        if self.entries.len() <= place as usize {
-            self.entries.resize(place as usize + 1, Entry::FREE);
+    /// Stores a new term at a place that has none. It is not found yet.
+    pub(super) fn insert_at(&mut self, place: u32, term: &[u8]) -> Result<()> {
+        if place >= MAX_PLACES {
+            return Err(Error::IdsExhausted);
         }
-        self.entries[place as usize] = Entry { start, references: NEW };
-        let slot = Slot { hash, place };
-        self.table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
+        let start = self.arena.push(term)?;
+        let missing = (place as usize + 1).saturating_sub(self.starts.len());
+        reserve(&mut self.starts, missing);
+        self.starts.resize(self.starts.len() + missing, NOWHERE);
+        self.starts[place as usize] = start;
+        self.counts.set(place, State::New);
+        self.used += weight(term);
         Ok(())
+    }
+
+    /// Lets a place be found.
+    fn list(&mut self, hash: u32, place: u32, hash_of: impl Fn(&[u8]) -> u32) {
+        let Self { table, arena, starts, .. } = self;
+        let hash_at = |place: u32| arena.get(starts[place as usize]).map_or(0, &hash_of);
+        table.insert(hash, place, hash_at);
     }
 
     /// What a place takes of the arena.
     fn weight(&self, place: u32) -> usize {
-        self.bytes(place).map_or(0, |term| LENGTH + term.len())
+        self.bytes(place).map_or(0, weight)
     }
 
-    /// Counts one more key that leads to the place; false if there is no term.
-    pub(super) fn add_reference(&mut self, place: u32) -> bool {
-        let weight = self.weight(place);
-        let Some(entry) = self.entries.get_mut(place as usize).filter(|e| !e.is_free()) else {
-            return false;
+    /// Counts one more key that leads to the place; whether it is the first one, none if there is no
+    /// term.
+    pub(super) fn add_reference(&mut self, place: u32) -> Option<bool> {
+        self.add_references(place, 1)
+    }
+
+    pub(super) fn add_references(&mut self, place: u32, count: u32) -> Option<bool> {
+        let keys = match self.state(place) {
+            State::Free => return None,
+            State::Live(keys) => keys,
+            State::Idle | State::Candidate => {
+                self.idle_bytes -= self.weight(place);
+                0
+            }
+            State::New | State::Gone | State::Passing => 0,
         };
-        if matches!(entry.references, IDLE | CANDIDATE) {
-            self.idle_bytes -= weight;
-        }
-        entry.references = entry.references() + 1;
-        true
+        self.counts.set(place, State::Live(keys.saturating_add(count)));
+        Some(keys == 0)
     }
 
     /// Counts one key less; true if it was the last one.
     pub(super) fn drop_reference(&mut self, place: u32) -> bool {
-        let weight = self.weight(place);
-        let entry = &mut self.entries[place as usize];
-        if entry.references() == 0 {
-            return false;
+        let State::Live(keys) = self.state(place) else { return false };
+        self.counts.set(place, State::Live(keys - 1));
+        if keys == 1 {
+            self.idle_bytes += self.weight(place);
         }
-        entry.references -= 1;
-        let last = entry.references == IDLE;
-        self.idle_bytes += if last { weight } else { 0 };
-        last
+        keys == 1
     }
 
     /// All idle places become candidates.
     pub(super) fn nominate(&mut self) {
-        for entry in self.entries.iter_mut().filter(|e| !e.is_free() && e.references == IDLE) {
-            entry.references = CANDIDATE;
+        for place in 0..self.places() {
+            if self.state(place) == State::Idle {
+                self.counts.set(place, State::Candidate);
+            }
         }
     }
 
@@ -209,44 +214,47 @@ impl Terms {
     pub(super) fn forsake(
         &mut self,
         first: u32,
-        hash: impl Fn(&[u8]) -> u32,
+        hash_of: impl Fn(&[u8]) -> u32,
     ) -> (usize, Option<u32>) {
-        let end = self.entries.len().min(first as usize + SLICE as usize) as u32;
-        let mut gone = 0;
+        let (end, mut gone) = (self.places().min(first + SLICE), 0);
         for place in first..end {
-            let state = self.entries[place as usize].references;
-            if state == CANDIDATE
-                && let Some(hash) = self.bytes(place).map(&hash)
-            {
-                self.unlist(hash, place);
-                self.entries[place as usize].references = GONE;
+            if self.state(place) == State::Candidate {
+                self.unlist(place, &hash_of);
+                self.counts.set(place, State::Gone);
             }
-            gone += usize::from(matches!(state, CANDIDATE | GONE));
+            gone += usize::from(self.state(place) == State::Gone);
         }
-        (gone, Some(end).filter(|&end| (end as usize) < self.entries.len()))
+        (gone, Some(end).filter(|&end| end < self.places()))
     }
 
     /// Lets go of the last place of a term in an index without files, which nothing leads to.
-    pub(super) fn release_idle(&mut self, hash: u32, place: u32, stamp: usize) {
-        self.unlist(hash, place);
+    pub(super) fn release_idle(
+        &mut self,
+        place: u32,
+        stamp: usize,
+        hash_of: impl Fn(&[u8]) -> u32,
+    ) {
+        self.unlist(place, hash_of);
+        self.let_pass(place, stamp);
+    }
+
+    fn let_pass(&mut self, place: u32, stamp: usize) {
         self.idle_bytes -= self.weight(place);
-        self.entries[place as usize].references = PASSING;
+        self.counts.set(place, State::Passing);
         self.passing.push_back((place, stamp));
     }
 
     /// Gone places among some from `first` on wait for readers from now on, and are free then; the
     /// first place that is left.
     pub(super) fn let_gone_pass(&mut self, first: u32, stamp: usize) -> Option<u32> {
-        let end = self.entries.len().min(first as usize + SLICE as usize) as u32;
+        let end = self.places().min(first + SLICE);
         for place in first..end {
-            if self.entries[place as usize].references == GONE {
-                self.idle_bytes -= self.weight(place);
-                self.entries[place as usize].references = PASSING;
-                self.passing.push_back((place, stamp));
+            if self.state(place) == State::Gone {
+                self.let_pass(place, stamp);
             }
         }
         self.notice = 0;
-        Some(end).filter(|&end| (end as usize) < self.entries.len())
+        Some(end).filter(|&end| end < self.places())
     }
 
     /// Bytes of the arena that idle terms take.
@@ -254,18 +262,19 @@ impl Terms {
         self.idle_bytes
     }
 
-    /// Whether idle terms have grown by much since this was true last.
-    pub(super) fn has_more_idle(&mut self) -> bool {
+    /// Whether there is much more to have back than when this was true last.
+    pub(super) fn has_more_to_release(&mut self) -> bool {
         let more = self.idle_bytes > self.notice.max(MIN_NOTICE);
         if more {
             self.notice = self.idle_bytes + self.idle_bytes / 4;
         }
-        more
+        let passing = self.passing.len();
+        more || self.is_wasteful() || (passing > FEW && passing * 8 > self.starts.len())
     }
 
     /// Whether new places are about to run out, while idle ones are there.
-    pub(super) fn is_scarce(&self, limit: u32) -> bool {
-        self.idle_bytes > 0 && self.entries.len() >= (limit - limit / 8) as usize
+    pub(super) fn is_scarce(&self) -> bool {
+        self.idle_bytes > 0 && self.places() >= MAX_PLACES - MAX_PLACES / 8
     }
 
     /// Frees some of the places whose grace period is over: a bounded number, as others wait. True
@@ -285,61 +294,84 @@ impl Terms {
         self.passing.len() < before
     }
 
-    /// Whether [`Terms::release_some`] is worth calling.
-    pub(super) fn has_many_passing(&self) -> bool {
-        self.passing.len() >= 64
+    /// Whether a new term would need a new place, and [`Terms::release_some`] may be worth calling.
+    pub(super) fn needs_places(&self) -> bool {
+        self.free.is_empty() && self.passing.len() >= FEW
     }
 
     /// Its term is not found any more.
-    pub(super) fn unlist(&mut self, hash: u32, place: u32) {
-        if let Ok(found) = self.table.find_entry(spread(hash), |slot| slot.place == place) {
-            found.remove();
+    pub(super) fn unlist(&mut self, place: u32, hash_of: impl Fn(&[u8]) -> u32) {
+        if let Some(hash) = self.bytes(place).map(hash_of) {
+            self.table.remove(hash, place);
         }
     }
 
     /// Makes a term's place free at once: nobody has seen its id.
-    pub(super) fn discard(&mut self, hash: u32, place: u32) {
-        self.unlist(hash, place);
+    pub(super) fn discard(&mut self, place: u32, hash_of: impl Fn(&[u8]) -> u32) {
+        self.unlist(place, hash_of);
         self.release(place);
     }
 
-    /// Knows which places are free and which idle, after references were counted. Idle terms are
+    /// Lets terms be found, and places of none be used, after references were counted. Idle terms are
     /// not found: no crash can bring back a key that leads there, as files agree that none does.
-    pub(super) fn settle(&mut self, hash: impl Fn(&[u8]) -> u32) {
+    pub(super) fn settle(&mut self, hash_of: impl Fn(&[u8]) -> u32) {
         self.free.clear();
         self.idle_bytes = 0;
-        for place in 0..self.entries.len() as u32 {
-            let entry = self.entries[place as usize];
-            if entry.is_free() {
-                self.free.push(place);
-            } else if entry.references() == 0 {
-                self.idle_bytes += self.weight(place);
-                let hash = self.bytes(place).map(&hash);
-                hash.into_iter().for_each(|hash| self.unlist(hash, place));
-                self.entries[place as usize].references = IDLE;
+        self.members = Members::default();
+        let live = (0..self.places()).filter(|&place| self.is_live(place)).count();
+        self.table = Table::with_room(live);
+        for place in 0..self.places() {
+            if let Some((scope, _)) = self.bytes(place).and_then(Scope::split) {
+                self.members.add(scope, place);
+            }
+            match self.state(place) {
+                State::Free => self.free.push(place),
+                State::Live(_) => {
+                    let hash = self.bytes(place).map_or(0, &hash_of);
+                    self.list(hash, place, &hash_of);
+                }
+                _ => {
+                    self.idle_bytes += self.weight(place);
+                    self.counts.set(place, State::Idle);
+                }
             }
         }
     }
 
-    /// Whether a new term would need a new place.
-    pub(super) fn has_no_free_place(&self) -> bool {
-        self.free.is_empty()
-    }
-
     fn release(&mut self, place: u32) {
-        self.garbage += self.bytes(place).map_or(0, |term| LENGTH + term.len());
+        let weight = self.weight(place);
         // Everything may have been let go of meanwhile.
-        if let Some(entry) = self.entries.get_mut(place as usize) {
-            *entry = Entry::FREE;
+        if weight > 0 {
+            (self.used, self.garbage) = (self.used - weight, self.garbage + weight);
+            self.counts.set(place, State::Free);
             self.free.push(place);
         }
     }
 
+    /// The places of a scope that keys lead to.
+    pub(super) fn live_of(&self, scope: Scope) -> impl Iterator<Item = u32> {
+        self.members.of(scope).iter().copied().filter(|&place| self.is_live(place))
+    }
+
+    /// How many places of each namespace keys lead to.
+    pub(super) fn live_members(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.members.namespaces().map(|(namespace, places)| {
+            let live = places.iter().filter(|&&place| self.is_live(place)).count();
+            (namespace, live as u32)
+        })
+    }
+
+    fn is_live(&self, place: u32) -> bool {
+        matches!(self.state(place), State::Live(_))
+    }
+
     /// Bytes allocated.
     pub(super) fn memory(&self) -> usize {
-        self.arena.capacity()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.table.allocation_size()
+        self.arena.memory()
+            + self.starts.capacity() * size_of::<u32>()
+            + self.counts.memory()
+            + self.members.memory()
+            + self.table.memory()
             + self.free.capacity() * size_of::<u32>()
             + self.passing.capacity() * size_of::<(u32, usize)>()
             + self.unwritten.capacity()
@@ -347,28 +379,33 @@ impl Terms {
 
     /// Bytes of the terms, as they would lie in a packed arena.
     pub(super) fn used_bytes(&self) -> usize {
-        self.arena.len() - self.garbage
+        self.used
+    }
+
+    /// Whether there may be something to release or to pack.
+    pub(super) fn has_waste(&self) -> bool {
+        !self.passing.is_empty() || self.is_wasteful()
     }
 
     /// Whether [`Terms::pack`] would give much memory back.
     pub(super) fn is_wasteful(&self) -> bool {
-        self.garbage > MIN_GARBAGE && self.garbage * 2 > self.arena.len()
+        self.garbage > MIN_GARBAGE && self.garbage * 8 > self.used
     }
 
     /// Packs the arena: terms only, in order of place.
-    pub(super) fn pack(&mut self) {
-        let mut packed = Vec::with_capacity(self.used_bytes());
-        for place in 0..self.entries.len() as u32 {
-            let start = packed.len() as u32;
-            if let Some(term) = self.bytes(place) {
-                packed.extend_from_slice(&(term.len() as u32).to_le_bytes());
-                packed.extend_from_slice(term);
-                self.entries[place as usize].start = start;
-            }
+    pub(super) fn pack(&mut self, hash_of: impl Fn(&[u8]) -> u32) -> Result<()> {
+        let (mut packed, mut starts) = (Arena::default(), Vec::with_capacity(self.starts.len()));
+        for place in 0..self.places() {
+            starts.push(match self.bytes(place) {
+                Some(term) => packed.push(term)?,
+                None => NOWHERE,
+            });
         }
-        self.arena = packed;
-        self.garbage = 0;
-        self.table.shrink_to(2 * self.table.len(), |slot| spread(slot.hash));
+        (self.arena, self.starts, self.garbage) = (packed, starts, 0);
+        let Self { table, arena, starts, counts, members, .. } = self;
+        members.retain(|place| counts.get(place) != State::Free);
+        table.shrink(|place| arena.get(starts[place as usize]).map_or(0, &hash_of));
         self.passing.shrink_to(2 * self.passing.len());
+        Ok(())
     }
 }

@@ -2,15 +2,17 @@
 //! that are gone had back.
 
 use super::log::{Extent, TermLog};
-use super::{Dictionary, SHARD_BITS, TERM_ID_FLAG, id_of, place_of, shard_of};
+use super::terms::Terms;
+use super::{Dictionary, SHARDS, Shard, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::error::{Error, Result};
+use crate::sync::RwLock;
 use crate::sync::atomic::Ordering;
 
 /// Bytes of idle terms that are not worth a round, whatever their share.
 const MIN_IDLE: usize = 8 << 20;
 
 impl Dictionary {
-    /// Takes in how many keys lead to each id.
+    /// Takes in that some keys lead to each id.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a key leads to a term that is not in the file.
@@ -18,23 +20,22 @@ impl Dictionary {
         &self,
         scan: impl FnOnce(&mut dyn FnMut(&[u32])) -> Result<()>,
     ) -> Result<()> {
-        let mut shards: Vec<_> = self.shards().iter().map(|shard| shard.write()).collect();
         let mut stray = None;
         scan(&mut |ids| {
             for &id in ids.iter().filter(|&id| id & TERM_ID_FLAG != 0) {
-                if !shards[shard_of(id)].add_reference(place_of(id)) {
+                if self.shard(shard_of(id)).write().add_reference(place_of(id)).is_none() {
                     stray = Some(id);
                 }
             }
         })?;
-        if let (Some(id), Some(log)) = (stray, &self.log) {
-            let what = format!("it lacks the term with id {id}, which a key leads to");
-            return Err(Error::corrupt(log.lock().path(), 0, what));
-        }
-        for terms in &mut shards {
-            terms.settle(|term| self.address(term).hash);
-        }
-        Ok(())
+        stray.map_or(Ok(()), |id| Err(self.lacks(id)))
+    }
+
+    /// The fault of a dictionary without the term of an id that a key leads to.
+    pub(crate) fn lacks(&self, id: u32) -> Error {
+        let path = self.log.as_ref().map(|log| log.lock().path().to_path_buf());
+        let what = format!("it lacks the term with id {id}, which a key leads to");
+        Error::corrupt(&path.unwrap_or_default(), 0, what)
     }
 
     /// Appends what is new to the log and syncs it: after this, everything interned before is on
@@ -43,8 +44,8 @@ impl Dictionary {
         let Some(log) = &self.log else { return Ok(Extent::default()) };
         let mut log = log.lock();
         let mut batch = Vec::new();
-        for shard in self.used_shards() {
-            batch.append(&mut shard.write().unwritten);
+        for (_, shard) in self.used_shards() {
+            batch.append(&mut std::mem::take(&mut shard.write().unwritten));
         }
         if let Err(e) = log.append(&batch) {
             self.write_later(batch);
@@ -55,7 +56,7 @@ impl Dictionary {
 
     /// Keeps records for the next attempt; which shard holds them does not matter.
     fn write_later(&self, mut records: Vec<u8>) {
-        if let Some(shard) = self.used_shards().next() {
+        if let Some((_, shard)) = self.used_shards().next() {
             let mut terms = shard.write();
             records.append(&mut terms.unwritten);
             terms.unwritten = records;
@@ -65,7 +66,7 @@ impl Dictionary {
     /// A round over all lanes begins: terms that no key leads to from now to its end can go then.
     pub(crate) fn nominate(&self) {
         if self.log.is_some() {
-            self.used_shards().for_each(|shard| shard.write().nominate());
+            self.used_shards().for_each(|(_, shard)| shard.write().nominate());
         }
     }
 
@@ -73,16 +74,16 @@ impl Dictionary {
     /// any more. Writes the file anew without them; then their places are free.
     pub(crate) fn recycle(&self) -> Result<()> {
         let mut gone = 0;
-        for shard in self.used_shards() {
+        for (_, shard) in self.used_shards() {
             let mut next = Some(0);
             while let Some(first) = next {
-                let (some, left) = shard.write().forsake(first, |term| self.address(term).hash);
+                let (some, left) = shard.write().forsake(first, self.hash_of());
                 (gone, next) = (gone + some, left);
             }
         }
         if let Some(log) = self.log.as_ref().filter(|_| gone > 0) {
             self.rewrite(&mut log.lock())?;
-            for shard in self.used_shards() {
+            for (_, shard) in self.used_shards() {
                 let mut next = Some(0);
                 while let Some(first) = next {
                     next = shard.write().let_gone_pass(first, self.grace.stamp());
@@ -95,9 +96,9 @@ impl Dictionary {
 
     pub(super) fn rewrite(&self, log: &mut TermLog) -> Result<()> {
         let (mut records, mut unwritten) = (Vec::new(), Vec::new());
-        for (number, shard) in self.used_shards().enumerate() {
+        for (number, shard) in self.used_shards() {
             // What is interned from now on is written twice.
-            unwritten.append(&mut shard.write().unwritten);
+            unwritten.append(&mut std::mem::take(&mut shard.write().unwritten));
             let mut next = Some(0);
             while let Some(first) = next {
                 next = shard.read().slice(first, |place, term| {
@@ -122,28 +123,29 @@ impl Dictionary {
 
     /// Gives back some memory of terms long gone, of one shard at the most; true if there was any.
     pub(crate) fn pack(&self) -> bool {
-        self.used_shards().any(|shard| {
+        self.used_shards().any(|(_, shard)| {
+            // Readers are not held up by a look.
+            if !shard.read().has_waste() {
+                return false;
+            }
             let mut terms = shard.write();
             let released = terms.release_some(&self.grace);
-            let wasteful = terms.is_wasteful();
-            if wasteful {
-                terms.pack();
-            }
-            released || wasteful
+            // An arena that cannot be packed is as good as one that is not worth it.
+            released || (terms.is_wasteful() && terms.pack(self.hash_of()).is_ok())
         })
     }
 
     /// Whether a round is worth having back what idle terms take: a quarter of what it has to write
     /// anew, `segments` bytes and the terms, or the last places.
     pub(crate) fn wants_recycling(&self, segments: impl FnOnce() -> usize) -> bool {
-        if self.log.is_none() {
+        if self.log.is_none() || !self.is_settled() {
             return false;
         }
         let (mut idle, mut used, mut scarce) = (0, 0, false);
-        for shard in self.used_shards() {
+        for (_, shard) in self.used_shards() {
             let terms = shard.read();
             (idle, used) = (idle + terms.idle_bytes(), used + terms.used_bytes());
-            scarce |= terms.is_scarce(TERM_ID_FLAG >> SHARD_BITS);
+            scarce |= terms.is_scarce();
         }
         scarce || (idle >= MIN_IDLE && idle * 4 >= used + segments())
     }
@@ -155,8 +157,9 @@ impl Dictionary {
 
     /// Bytes allocated.
     pub(crate) fn memory(&self) -> usize {
-        let shards = self.used_shards().map(|shard| shard.read().memory());
-        shards.map(|bytes| bytes + size_of_val(&self.shards()[0])).sum()
+        let table = self.shards.get().map_or(0, |_| SHARDS * size_of::<Shard>());
+        let shards = self.used_shards().map(|(_, shard)| shard.read().memory());
+        table + shards.map(|bytes| bytes + size_of::<RwLock<Terms>>()).sum::<usize>()
     }
 
     /// Lets go of everything. Whoever still flushes finds the file closed.
@@ -164,7 +167,7 @@ impl Dictionary {
         if let Some(log) = &self.log {
             log.lock().close();
         }
-        for shard in self.used_shards() {
+        for (_, shard) in self.used_shards() {
             let gone = std::mem::take(&mut *shard.write());
             drop(gone);
         }

@@ -1,8 +1,16 @@
-//! Keys of the text that PostgreSQL prints.
+//! Keys of the text that PostgreSQL prints, and what they lead to in one call.
 
 use rustler::{Atom, Binary, Encoder as _, Env, NewBinary, NifResult, Term};
 
+use super::code::{self, Purpose};
+use super::routes::{self, MOST, Name};
+use super::target::Targets;
+use super::term::{self, Decoded};
+use super::{IndexResource, answer, error, large};
+use crate::error::Result;
+use crate::index::Index;
 use crate::postgres::{Type, canonical};
+use crate::routes::Most;
 
 mod types {
     rustler::atoms! {
@@ -11,6 +19,10 @@ mod types {
     }
 }
 
+/// Questions that a normal scheduler may answer in one call, and bytes of their text.
+const MOST_QUESTIONS: usize = 256;
+const MOST_TEXT: usize = 64 * 1024;
+
 /// The canonical key of a text of that type; `:error` if PostgreSQL would not print it. In time that
 /// is proportional to the text's length: callers keep long ones away.
 #[rustler::nif]
@@ -18,11 +30,156 @@ fn text_key<'a>(env: Env<'a>, ty: Atom, text: Binary<'a>) -> NifResult<Term<'a>>
     let ty = type_of(ty).ok_or(rustler::Error::BadArg)?;
     let mut key = Vec::with_capacity(text.len() + 16);
     if !canonical(ty, &text, &mut key) {
-        return Ok(super::error().encode(env));
+        return Ok(error().encode(env));
     }
-    let mut binary = NewBinary::new(env, key.len());
-    binary.copy_from_slice(&key);
-    Ok(binary.into())
+    Ok(NewBinary::from_slice(env, &key).into())
+}
+
+/// A term's own bytes, as the dictionary has them: equal ones for terms that are the same. `:error`
+/// if it holds a pid, port, reference or function. Callers keep large terms away.
+#[rustler::nif]
+fn term_key<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    let mut key = Vec::new();
+    match code::encode(term, Purpose { lasting: true, most: usize::MAX }, &mut key) {
+        Ok(()) => NewBinary::from_slice(env, &key).into(),
+        Err(_) => error().encode(env),
+    }
+}
+
+/// What a text leads to, read as each of some types: `{ids, others}`, or `:error` if it is a text of
+/// none of them.
+#[rustler::nif]
+fn text_get<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    name: Term<'a>,
+    types: Term<'a>,
+    text: Term<'a>,
+) -> Term<'a> {
+    let question = match Question::of(name, types, text, MOST.bytes) {
+        Ok(Some(question)) => question,
+        Ok(None) => return large().encode(env),
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| {
+        let mut bytes = 0;
+        let answer = question.answer(env, index, MOST, &mut bytes)?;
+        routes::consume(env, bytes);
+        Ok(answer.unwrap_or_else(|| large().encode(env)))
+    })
+}
+
+/// [`text_get`] of each of a list of `{name, types, text}`.
+#[rustler::nif]
+fn text_get_many<'a>(env: Env<'a>, resource: &'a IndexResource, questions: Term<'a>) -> Term<'a> {
+    answer_all(env, resource, questions, MOST_QUESTIONS, MOST)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn text_get_many_dirty<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    questions: Term<'a>,
+) -> Term<'a> {
+    answer_all(env, resource, questions, usize::MAX, Most::ALL)
+}
+
+fn answer_all<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    questions: Term<'a>,
+    most_questions: usize,
+    most: Most,
+) -> Term<'a> {
+    let what = "the questions are not a list";
+    let mut text = 0;
+    let decoded = term::elements(questions, what, most_questions, |question, _place| {
+        let Ok((name, types, text_of)) = question.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
+            return Err(error::invalid_argument(env, "a question is not {name, types, text}"));
+        };
+        let question = Question::of(name, types, text_of, most.bytes)?;
+        text += question.as_ref().map_or(0, |question| question.text.len());
+        Ok(question)
+    });
+    let questions = match decoded {
+        Ok(questions) => questions.and_then(|all| all.into_iter().collect::<Option<Vec<_>>>()),
+        Err(fault) => return fault,
+    };
+    let Some(questions) = questions.filter(|_| most == Most::ALL || text <= MOST_TEXT) else {
+        return large().encode(env);
+    };
+    answer(env, resource, |index| {
+        let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), text);
+        for question in &questions {
+            match question.answer(env, index, most, &mut bytes)? {
+                Some(answer) if bytes <= most.bytes => answers.push(answer),
+                _ => return Ok(large().encode(env)),
+            }
+        }
+        routes::consume(env, bytes + 100 * questions.len());
+        Ok(answers.encode(env))
+    })
+}
+
+/// Which targets of a namespace a text leads to.
+struct Question<'a> {
+    name: Name,
+    types: Vec<Type>,
+    text: Binary<'a>,
+}
+
+impl<'a> Question<'a> {
+    /// None if that is more than there is time for.
+    fn of(
+        name: Term<'a>,
+        types: Term<'a>,
+        text: Term<'a>,
+        most: usize,
+    ) -> Decoded<'a, Option<Self>> {
+        let env = name.get_env();
+        let unknown = || error::invalid_argument(env, "the types are not of those read natively");
+        let one = types.decode::<Atom>().map(|ty| vec![ty]);
+        let types = one.or_else(|_| types.decode::<Vec<Atom>>()).map_err(|_| unknown())?;
+        let types: Option<Vec<Type>> = types.into_iter().map(type_of).collect();
+        let types = types.ok_or_else(unknown)?;
+        let Ok(text) = Binary::from_term(text) else {
+            return Err(error::invalid_argument(env, "the text is not a binary"));
+        };
+        if text.len() > most {
+            return Ok(None);
+        }
+        let name = routes::name(name, Purpose { lasting: false, most })?;
+        Ok(name.map(|name| Self { name, types, text }))
+    }
+
+    /// None if that is more than `most` allows.
+    fn answer(
+        &self,
+        env: Env<'a>,
+        index: &Index,
+        most: Most,
+        bytes: &mut usize,
+    ) -> Result<Option<Term<'a>>> {
+        let mut keys: Vec<Vec<u8>> = Vec::with_capacity(1);
+        for &ty in &self.types {
+            let mut key = Vec::with_capacity(self.text.len() + 16);
+            // Types that read a text alike share its key.
+            if canonical(ty, &self.text, &mut key) && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() && !self.types.is_empty() {
+            return Ok(Some(error().encode(env)));
+        }
+        let mut targets = Targets::new(env);
+        for key in &keys {
+            if !routes::add_targets(index, self.name.as_deref(), key, most, &mut targets)? {
+                return Ok(None);
+            }
+        }
+        *bytes += targets.bytes;
+        Ok(Some(targets.into_term()))
+    }
 }
 
 fn type_of(atom: Atom) -> Option<Type> {

@@ -7,12 +7,15 @@
 //! | dirty CPU | `get_dirty get_many_dirty ids route_get_dirty list_begin list_next` | long answers, long lists |
 //! | dirty I/O | `open close flush_lane round_begin round_step work_step sync verify_* repair load_add load_step change_dirty write_dirty route_dirty` | files, and waiting for them |
 
+mod code;
 mod error;
+mod external;
 mod inspect;
 mod keys;
 mod load;
 mod reads;
 mod routes;
+mod target;
 mod term;
 mod upkeep;
 mod writes;
@@ -31,7 +34,7 @@ rustler::init!("Elixir.LsmIndex.Native");
 rustler::atoms! {
     ok, error, nil, busy, large, more, done, put, delete, full, fast, verify,
     num_lanes, compaction_threshold, hash_key, durability, max_log_bytes, recover, lsm_index_work,
-    memory, os, sync, strict, salvage,
+    memory, os, sync, strict, salvage, changed, unchanged, emptied,
 }
 
 /// What Elixir holds: the index, and the process to wake when a lane needs work.

@@ -1,106 +1,213 @@
-//! Keys that lead to terms.
+//! Keys that lead to terms, in the index itself (its name is `nil`) or in a namespace (any other
+//! name). The plain calls stay in memory and never wait; their `_dirty` twins take terms of any
+//! size, go into the log, and may wait for a flush.
 
 use parking_lot::Mutex;
 use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
+use super::code::Purpose;
+use super::target::{self, Targets};
+use super::term::{self, Decoded};
 use super::writes::with_wakeup;
-use super::{IndexResource, answer, large, term};
+use super::{IndexResource, answer, changed, emptied, large, unchanged};
 use crate::change::Op;
 use crate::config::Durability;
+use crate::error::Result;
+use crate::index::Index;
+use crate::namespaces::Outcome;
 use crate::routes::{Listing, Most, Target};
 use crate::write::Attempt;
 
 /// What a normal scheduler may decode into one answer.
-const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
+pub(super) const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
+/// Bytes of a term that a normal scheduler may encode.
+pub(super) const MOST_BYTES: usize = 16 * 1024;
 /// Bytes of terms that take about one timeslice (1 ms) to decode.
 const BYTES_PER_TIMESLICE: usize = 200_000;
 
+/// Where a route is: in the index itself, or in the namespace of that name.
+pub(super) type Name = Option<Vec<u8>>;
+
+/// None if it is longer than there is time for.
+pub(super) fn name<'a>(name: Term<'a>, purpose: Purpose) -> Decoded<'a, Option<Name>> {
+    if name == super::nil().encode(name.get_env()) {
+        return Ok(Some(None));
+    }
+    target::name(name, purpose).map(|name| name.map(Some))
+}
+
+/// A change of routes, as it is asked for.
+struct Asked<'a> {
+    name: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+    op: Op,
+    durability: Durability,
+    wait: bool,
+    most: usize,
+}
+
 #[rustler::nif]
-fn route_put<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, target: Term<'a>) -> Term<'a> {
-    change(env, reference, key, target, Op::Put)
+fn route_put<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    name: Term<'a>,
+    key: Term<'a>,
+    target: Term<'a>,
+) -> Term<'a> {
+    change(env, reference, in_memory(name, key, target, Op::Put))
 }
 
 #[rustler::nif]
 fn route_delete<'a>(
     env: Env<'a>,
     reference: Term<'a>,
+    name: Term<'a>,
     key: Term<'a>,
     target: Term<'a>,
 ) -> Term<'a> {
-    change(env, reference, key, target, Op::Delete)
+    change(env, reference, in_memory(name, key, target, Op::Delete))
+}
+
+fn in_memory<'a>(name: Term<'a>, key: Term<'a>, target: Term<'a>, op: Op) -> Asked<'a> {
+    let durability = Durability::Memory;
+    Asked { name, key, target, op, durability, wait: false, most: MOST_BYTES }
 }
 
 /// As `change_dirty`.
 #[rustler::nif(schedule = "DirtyIo")]
+#[expect(clippy::too_many_arguments, reason = "those of the Elixir function")]
 fn route_dirty<'a>(
     env: Env<'a>,
     reference: Term<'a>,
     op: Term<'a>,
+    name: Term<'a>,
     key: Term<'a>,
     target: Term<'a>,
     durability: Term<'a>,
     wait: bool,
 ) -> Term<'a> {
-    let decoded = || {
-        Ok((term::op(op)?, term::key(key)?, term::target(target)?, term::durability(durability)?))
+    match (term::op(op), term::durability(durability)) {
+        (Ok(op), Ok(durability)) => {
+            let most = usize::MAX;
+            change(env, reference, Asked { name, key, target, op, durability, wait, most })
+        }
+        (Err(fault), _) | (_, Err(fault)) => fault,
+    }
+}
+
+fn change<'a>(env: Env<'a>, reference: Term<'a>, asked: Asked<'a>) -> Term<'a> {
+    let Some(resource) = reference.try_get_resource::<IndexResource>() else {
+        return super::error::invalid_argument(env, "the first argument is not an index");
     };
-    let (op, key, target, durability) = match decoded() {
-        Ok(decoded) => decoded,
+    let Asked { op, durability, wait, most, .. } = asked;
+    // What cannot be stored is not there to be deleted.
+    let lasting = op == Op::Put && resource.index.path().is_some();
+    let purpose = Purpose { lasting, most };
+    let decoded = || {
+        let key = term::key(asked.key)?;
+        let (name, target) = (name(asked.name, purpose)?, target::encode(asked.target, purpose)?);
+        Ok(name.zip(target).map(|(name, target)| (key, name, target)))
+    };
+    let (key, name, target) = match decoded() {
+        Ok(Some(decoded)) => decoded,
+        Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
-    with_wakeup(env, reference, |index| {
-        if wait {
-            index.route_with(key, target, op, durability).map(Attempt::Done)
-        } else {
-            index.try_route(key, target, op, durability)
+    let target = match (&target, &name) {
+        (target::Target::Plain(id), None) => Target::Id(*id),
+        (target::Target::Term(term), _) => Target::Term(term),
+        (target::Target::Plain(_), Some(_)) => {
+            return super::error::invalid_argument(env, "plain ids are the index's own");
         }
+    };
+    with_wakeup(env, reference, |index| {
+        let made = match (&name, target) {
+            (Some(name), Target::Term(term)) if wait => {
+                index.route_in(name, key, term, op, durability).map(Attempt::Done)
+            }
+            (Some(name), Target::Term(term)) => index.try_route_in(name, key, term, op, durability),
+            _ if wait => index.route_with(key, target, op, durability).map(done),
+            _ => index.try_route(key, target, op, durability).map(|attempt| match attempt {
+                Attempt::Done(changed) => done(changed),
+                Attempt::Busy => Attempt::Busy,
+            }),
+        };
+        made.map(|attempt| match attempt {
+            Attempt::Done(Outcome { emptied: true, .. }) => Attempt::Done(emptied()),
+            Attempt::Done(Outcome { changed: true, .. }) => Attempt::Done(changed()),
+            Attempt::Done(_) => Attempt::Done(unchanged()),
+            Attempt::Busy => Attempt::Busy,
+        })
     })
 }
 
-fn change<'a>(
-    env: Env<'a>,
-    reference: Term<'a>,
-    key: Term<'a>,
-    target: Term<'a>,
-    op: Op,
-) -> Term<'a> {
-    let (key, target) = match (term::key(key), term::target(target)) {
-        (Ok(key), Ok(target)) => (key, target),
-        (Err(fault), _) | (_, Err(fault)) => return fault,
-    };
-    with_wakeup(env, reference, |index| index.try_route(key, target, op, Durability::Memory))
+fn done(changed: bool) -> Attempt<Outcome> {
+    Attempt::Done(Outcome { changed, emptied: false })
 }
 
 #[rustler::nif]
-fn route_get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    targets_of(env, resource, key, MOST)
+fn route_get<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    name: Term<'a>,
+    key: Term<'a>,
+) -> Term<'a> {
+    targets_of(env, resource, name, key, MOST)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn route_get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    targets_of(env, resource, key, Most::ALL)
+fn route_get_dirty<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    name: Term<'a>,
+    key: Term<'a>,
+) -> Term<'a> {
+    targets_of(env, resource, name, key, Most::ALL)
 }
 
 fn targets_of<'a>(
     env: Env<'a>,
     resource: &'a IndexResource,
+    of: Term<'a>,
     key: Term<'a>,
     most: Most,
 ) -> Term<'a> {
-    let key = match term::key(key) {
-        Ok(key) => key,
-        Err(fault) => return fault,
+    let purpose = Purpose { lasting: false, most: most.bytes };
+    let (key, name) = match (term::key(key), name(of, purpose)) {
+        (Ok(key), Ok(Some(name))) => (key, name),
+        (_, Ok(None)) => return large().encode(env),
+        (Err(fault), _) | (_, Err(fault)) => return fault,
     };
     answer(env, resource, |index| {
-        let (mut terms, mut bytes) = (Vec::new(), 0);
-        let all = index.targets(key, most, |target| {
-            bytes += if let Target::Term(term) = target { term.len() } else { 0 };
-            terms.extend(encode(env, target));
-        })?;
-        let percent = (bytes * 100 / BYTES_PER_TIMESLICE).clamp(1, 100);
-        rustler::schedule::consume_timeslice(env, percent as i32);
-        Ok(if all { terms.encode(env) } else { large().encode(env) })
+        let mut targets = Targets::new(env);
+        let all = add_targets(index, name.as_deref(), key, most, &mut targets)?;
+        consume(env, targets.bytes);
+        Ok(if all { targets.into_term() } else { large().encode(env) })
     })
+}
+
+/// Adds the targets of a key; false if that is more than `most` allows.
+pub(super) fn add_targets(
+    index: &Index,
+    name: Option<&[u8]>,
+    key: &[u8],
+    most: Most,
+    targets: &mut Targets<'_>,
+) -> Result<bool> {
+    match name {
+        Some(name) => index.targets_in(name, key, most, |term| targets.term(term)),
+        None => index.targets(key, most, |target| match target {
+            Target::Id(id) => targets.plain(id),
+            Target::Term(term) => targets.term(term),
+        }),
+    }
+}
+
+/// Tells the scheduler of the time it took to decode so many bytes.
+pub(super) fn consume(env: Env<'_>, bytes: usize) {
+    let percent = (bytes * 100 / BYTES_PER_TIMESLICE).clamp(1, 100);
+    rustler::schedule::consume_timeslice(env, percent as i32);
 }
 
 /// A listing of all targets, taken slice by slice: as one term they would keep a scheduler busy
@@ -114,10 +221,31 @@ pub(crate) struct ListingResource {
 impl Resource for ListingResource {}
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
+fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>, of: Term<'a>) -> Term<'a> {
+    let name = match name(of, Purpose { lasting: false, most: usize::MAX }) {
+        Ok(name) => name.flatten(),
+        Err(fault) => return fault,
+    };
+    begin_listing(env, index, |index| match &name {
+        Some(name) => index.list_in(name),
+        None => index.list_targets(),
+    })
+}
+
+/// The names of all namespaces.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn list_names<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
+    begin_listing(env, index, Index::list_namespaces)
+}
+
+fn begin_listing<'a>(
+    env: Env<'a>,
+    index: ResourceArc<IndexResource>,
+    begin: impl FnOnce(&Index) -> Result<Listing>,
+) -> Term<'a> {
     let held = index.clone();
     answer(env, &index, |index| {
-        let listing = Mutex::new(index.list_targets()?);
+        let listing = Mutex::new(begin(index)?);
         Ok(ResourceArc::new(ListingResource { index: held, listing }).encode(env))
     })
 }
@@ -126,19 +254,47 @@ fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn list_next<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
     answer(env, &listing.index, |index| {
-        let mut terms = Vec::new();
+        let mut targets = Targets::new(env);
         let mut listing = listing.listing.lock();
         // Targets can be gone since: an empty slice is not the end.
-        while terms.is_empty()
-            && listing.next_slice(index, |target| terms.extend(encode(env, target)))?
+        while targets.is_empty()
+            && listing.next_slice(index, |target| match target {
+                Target::Id(id) => targets.plain(id),
+                Target::Term(term) => targets.term(term),
+            })?
         {}
-        Ok(terms.encode(env))
+        Ok(targets.into_term())
     })
 }
 
-fn encode<'a>(env: Env<'a>, target: Target<'_>) -> Option<Term<'a>> {
-    match target {
-        Target::Id(id) => Some(id.encode(env)),
-        Target::Term(bytes) => term::decode_external(env, bytes),
+/// How many distinct targets a namespace has.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn namespace_count<'a>(env: Env<'a>, resource: &'a IndexResource, of: Term<'a>) -> Term<'a> {
+    match target::name(of, Purpose { lasting: false, most: usize::MAX }) {
+        Ok(name) => {
+            let name = name.unwrap_or_default();
+            answer(env, resource, |index| Ok(index.count_in(&name)?.encode(env)))
+        }
+        Err(fault) => fault,
+    }
+}
+
+/// Drops a namespace; true if it was there.
+#[rustler::nif(schedule = "DirtyIo")]
+fn namespace_drop<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    of: Term<'a>,
+    durability: Term<'a>,
+) -> Term<'a> {
+    let name = target::name(of, Purpose { lasting: false, most: usize::MAX });
+    match (name, term::durability(durability)) {
+        (Ok(name), Ok(durability)) => {
+            let name = name.unwrap_or_default();
+            with_wakeup(env, reference, |index| {
+                index.drop_namespace(&name, durability).map(Attempt::Done)
+            })
+        }
+        (Err(fault), _) | (_, Err(fault)) => fault,
     }
 }

@@ -9,9 +9,7 @@ use super::error::invalid_argument;
 use crate::chain::IdSet;
 use crate::change::Op;
 use crate::config::{Config, Durability, Verify};
-use crate::dictionary::TERM_ID_FLAG;
 use crate::hash::HashKey;
-use crate::routes::Target;
 use crate::write::Change;
 
 /// A decoded argument, or the error term to answer with.
@@ -106,20 +104,6 @@ fn not_a_change(item: Term<'_>, place: usize) -> Term<'_> {
     invalid_argument(item.get_env(), &what)
 }
 
-/// A small integer stands for itself, a binary is a term in external format.
-pub(super) fn target<'a>(term: Term<'a>) -> Decoded<'a, Target<'a>> {
-    if let Ok(binary) = Binary::from_term(term) {
-        return Ok(Target::Term(binary.as_slice()));
-    }
-    match term.decode::<u32>() {
-        Ok(id) if id < TERM_ID_FLAG => Ok(Target::Id(id)),
-        _ => Err(invalid_argument(
-            term.get_env(),
-            "the target is neither a binary nor an integer below 2^30",
-        )),
-    }
-}
-
 pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
     let env = term.get_env();
     let get = |name: Atom| {
@@ -183,17 +167,6 @@ pub(super) fn ids<'a>(none: Term<'a>, ids: &IdSet) -> Term<'a> {
         IdSet::One(id) => none.list_prepend(id),
         IdSet::Many(ids) => ids.encode(none.get_env()),
     }
-}
-
-/// A stored term, from the external format; `None` if the bytes are none.
-#[expect(unsafe_code, reason = "the safe variant refuses atoms this VM has not seen yet")]
-pub(super) fn decode_external<'a>(env: Env<'a>, bytes: &[u8]) -> Option<Term<'a>> {
-    // SAFETY:
-    // 1. The VM checks the bytes as it decodes; malformed ones give `None`, not a fault.
-    // 2. What makes the call unsafe is that terms may name new atoms, which are never freed.
-    //    These bytes were made by `term_to_binary` in this application, and are checksummed on
-    //    disk. After a restart their atoms may well be new; refusing them would lose routes.
-    unsafe { env.binary_to_term_trusted(bytes) }.map(|(term, _)| term)
 }
 
 pub(super) fn path<'a>(path: Term<'a>) -> Decoded<'a, &'a Path> {

@@ -14,7 +14,14 @@ defmodule LsmIndex.Native do
   @type key :: binary
   @type id :: non_neg_integer
   @type op :: {:put, key, id} | {:delete, key, id}
-  @type target :: non_neg_integer | binary
+  # `nil` for the index itself, any other term for a namespace.
+  @type name :: term
+  # A small integer is stored as it is, and not in namespaces.
+  @type target ::
+          non_neg_integer | {id :: term} | {id :: term, rest :: term} | [condition :: term]
+  # The ids with nothing left of their clauses; `{id, rest}` and conditions.
+  @type targets :: {ids :: [term], others :: [term]}
+  @type routed :: :changed | :unchanged | :emptied | :busy
   @type durability :: :memory | :os | :sync
 
   @doc false
@@ -129,27 +136,51 @@ defmodule LsmIndex.Native do
   @spec load_step(loader) :: :more | {:done, non_neg_integer} | error
   def load_step(_loader), do: not_loaded()
 
-  @spec route_put(ref, key, target) :: boolean | :busy | error
-  def route_put(_ref, _key, _target), do: not_loaded()
+  @spec term_key(term) :: key | :error
+  def term_key(_term), do: not_loaded()
 
-  @spec route_delete(ref, key, target) :: boolean | :busy | error
-  def route_delete(_ref, _key, _target), do: not_loaded()
+  @spec route_put(ref, name, key, target) :: routed | :large | error
+  def route_put(_ref, _name, _key, _target), do: not_loaded()
 
-  @spec route_dirty(ref, :put | :delete, key, target, durability, wait :: boolean) ::
-          boolean | :busy | error
-  def route_dirty(_ref, _op, _key, _target, _durability, _wait), do: not_loaded()
+  @spec route_delete(ref, name, key, target) :: routed | :large | error
+  def route_delete(_ref, _name, _key, _target), do: not_loaded()
 
-  @spec route_get(ref, key) :: [term] | :large | error
-  def route_get(_ref, _key), do: not_loaded()
+  @spec route_dirty(ref, :put | :delete, name, key, target, durability, wait :: boolean) ::
+          routed | error
+  def route_dirty(_ref, _op, _name, _key, _target, _durability, _wait), do: not_loaded()
 
-  @spec route_get_dirty(ref, key) :: [term] | error
-  def route_get_dirty(_ref, _key), do: not_loaded()
+  @spec route_get(ref, name, key) :: targets | :large | error
+  def route_get(_ref, _name, _key), do: not_loaded()
 
-  @spec list_begin(ref) :: listing | error
-  def list_begin(_ref), do: not_loaded()
+  @spec route_get_dirty(ref, name, key) :: targets | error
+  def route_get_dirty(_ref, _name, _key), do: not_loaded()
 
-  @spec list_next(listing) :: [term] | error
+  @spec text_get(ref, name, type :: atom | [atom], text :: binary) ::
+          targets | :error | :large | error
+  def text_get(_ref, _name, _types, _text), do: not_loaded()
+
+  @spec text_get_many(ref, [{name, type :: atom | [atom], text :: binary}]) ::
+          [targets | :error] | :large | error
+  def text_get_many(_ref, _questions), do: not_loaded()
+
+  @spec text_get_many_dirty(ref, [{name, type :: atom | [atom], text :: binary}]) ::
+          [targets | :error] | error
+  def text_get_many_dirty(_ref, _questions), do: not_loaded()
+
+  @spec list_begin(ref, name) :: listing | error
+  def list_begin(_ref, _name), do: not_loaded()
+
+  @spec list_names(ref) :: listing | error
+  def list_names(_ref), do: not_loaded()
+
+  @spec list_next(listing) :: targets | error
   def list_next(_listing), do: not_loaded()
+
+  @spec namespace_count(ref, name) :: non_neg_integer | error
+  def namespace_count(_ref, _name), do: not_loaded()
+
+  @spec namespace_drop(ref, name, durability) :: boolean | :busy | error
+  def namespace_drop(_ref, _name, _durability), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -32,21 +32,27 @@ defmodule LsmIndex.Writer do
   end
 
   @doc "Adds or removes what a key leads to; `operation` names that in the report of a stall."
-  @spec route(LsmIndex.t(), op, LsmIndex.key(), Native.target(), operation :: atom) ::
-          boolean | Native.error()
-  def route(%LsmIndex{ref: ref, durability: mode} = index, op, key, target, operation) do
-    with :busy <- try_route(index, op, key, target) do
-      wait = fn -> Native.route_dirty(ref, op, key, target, mode, true) end
+  @spec route(LsmIndex.t(), op, Native.name(), LsmIndex.key(), Native.target(), operation :: atom) ::
+          :changed | :unchanged | :emptied | Native.error()
+  def route(%LsmIndex{ref: ref, durability: mode} = index, op, name, key, target, operation) do
+    with :busy <- try_route(index, op, name, key, target) do
+      wait = fn -> Native.route_dirty(ref, op, name, key, target, mode, true) end
       Compactor.stalled(index, operation, wait)
     end
   end
 
-  defp try_route(%LsmIndex{durability: :memory, ref: ref}, :put, key, target),
-    do: Native.route_put(ref, key, target)
+  defp try_route(%LsmIndex{durability: :memory, ref: ref} = index, op, name, key, target) do
+    answer =
+      case op do
+        :put -> Native.route_put(ref, name, key, target)
+        :delete -> Native.route_delete(ref, name, key, target)
+      end
 
-  defp try_route(%LsmIndex{durability: :memory, ref: ref}, :delete, key, target),
-    do: Native.route_delete(ref, key, target)
+    if answer == :large, do: dirty(index, op, name, key, target), else: answer
+  end
 
-  defp try_route(%LsmIndex{durability: mode, ref: ref}, op, key, target),
-    do: Native.route_dirty(ref, op, key, target, mode, false)
+  defp try_route(index, op, name, key, target), do: dirty(index, op, name, key, target)
+
+  defp dirty(%LsmIndex{durability: mode, ref: ref}, op, name, key, target),
+    do: Native.route_dirty(ref, op, name, key, target, mode, false)
 end

@@ -1,0 +1,304 @@
+//! Namespaces: parts of an index with keys and targets of their own, each of which can be listed
+//! and dropped without looking at the others.
+//!
+//! A namespace is there while keys lead to its targets. Its name is a term that a key of the name's
+//! own leads to, so that it is logged, flushed and brought back as all else is. The name's id
+//! scopes the namespace's keys (`KeyHasher::scoped`) and terms (`dictionary::Scope`). Without that
+//! one key nothing of the namespace is found any more: that is how it is dropped. What it had is
+//! then taken out in pieces (`purge`).
+
+use crate::chain::IdSet;
+use crate::change::Op;
+use crate::config::Durability;
+use crate::dictionary::Scope;
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::routes::{Listing, Most, Route};
+use crate::sync::{MOMENT, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::write::Attempt;
+
+/// Who adds and removes in a namespace holds its name's stripe with others, who makes or drops it
+/// holds that alone.
+#[derive(Debug, Default)]
+pub(crate) struct Stripes([RwLock<()>; 16]);
+
+/// What a change of a namespace's routes came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The route was not so already.
+    pub changed: bool,
+    /// It was the last one: the namespace is gone.
+    pub emptied: bool,
+}
+
+impl Stripes {
+    fn of(&self, name: Fingerprint) -> &RwLock<()> {
+        &self.0[(name.0 >> 32) as usize % self.0.len()]
+    }
+
+    fn with_others(&self, name: Fingerprint, wait: bool) -> Option<RwLockReadGuard<'_, ()>> {
+        let stripe = self.of(name);
+        if wait { Some(stripe.read()) } else { stripe.try_read_for(MOMENT) }
+    }
+
+    fn alone(&self, name: Fingerprint, wait: bool) -> Option<RwLockWriteGuard<'_, ()>> {
+        let stripe = self.of(name);
+        if wait { Some(stripe.write()) } else { stripe.try_write_for(MOMENT) }
+    }
+}
+
+impl Index {
+    /// The id of the name, while the namespace is there.
+    fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
+        let ids = self.look_up(name, usize::MAX, |chain| chain.id_set())?;
+        Ok(ids.unwrap_or(IdSet::Empty).as_slice().last().copied())
+    }
+
+    fn is_partly_logged(&self, key: Fingerprint) -> bool {
+        self.lane(self.slots.lane(key)).is_some_and(crate::lane::Lane::is_partly_logged)
+    }
+
+    fn name(&self, name: &[u8]) -> Result<Fingerprint> {
+        Self::check_key(name)?;
+        Ok(self.hasher.scoped(Scope::NAMES.number(), name))
+    }
+
+    fn key_in(&self, namespace: u32, key: &[u8]) -> Result<Fingerprint> {
+        Self::check_key(key)?;
+        Ok(self.hasher.scoped(Scope::of_namespace(namespace).number(), key))
+    }
+
+    /// Adds or removes a target of a key in a namespace, as [`Index::try_route`] does in the index
+    /// itself. The first target makes the namespace, with the last it is gone.
+    ///
+    /// # Errors
+    /// As [`Index::try_route`]; names are as long as keys at the most.
+    pub fn try_route_in(
+        &self,
+        name: &[u8],
+        key: &[u8],
+        target: &[u8],
+        op: Op,
+        durability: Durability,
+    ) -> Result<Attempt<Outcome>> {
+        let wait = durability != Durability::Memory;
+        let name_key = self.name(name)?;
+        Self::check_key(key)?;
+        // Twice at the most, but for a namespace that is dropped as soon as it is made.
+        loop {
+            let Some(shared) = self.stripes.with_others(name_key, wait) else {
+                return Ok(Attempt::Busy);
+            };
+            let Some(namespace) = self.namespace(name_key)? else {
+                drop(shared);
+                if op == Op::Delete {
+                    self.check_writable()?;
+                    return Ok(Attempt::Done(Outcome::default()));
+                }
+                let Some(_alone) = self.stripes.alone(name_key, wait) else {
+                    return Ok(Attempt::Busy);
+                };
+                if let Attempt::Busy = self.make_namespace(name_key, name, durability)? {
+                    return Ok(Attempt::Busy);
+                }
+                continue;
+            };
+            if op == Op::Put
+                && self.wal_for(durability).is_some()
+                && self.is_partly_logged(name_key)
+                && let Attempt::Busy = self.make_namespace(name_key, name, durability)?
+            {
+                // The log has to have the name too.
+                return Ok(Attempt::Busy);
+            }
+            let route = Route {
+                key: self.key_in(namespace, key)?,
+                scope: Scope::of_namespace(namespace),
+                term: target,
+            };
+            let (changed, edges) = match self.try_route_term(route, op, durability)? {
+                Attempt::Busy => return Ok(Attempt::Busy),
+                Attempt::Done(done) => done,
+            };
+            let emptied = match op {
+                Op::Put => {
+                    self.dictionary.add_members(namespace, edges);
+                    false
+                }
+                Op::Delete => edges > 0 && self.dictionary.drop_members(namespace, edges) == 0,
+            };
+            drop(shared);
+            if emptied && !self.drop_if_empty(name_key, name, durability, wait)? {
+                self.drop_empty_later(name);
+            }
+            self.settle(durability)?;
+            return Ok(Attempt::Done(Outcome { changed, emptied }));
+        }
+    }
+
+    /// As [`Index::try_route_in`], waiting as [`Index::put`] does.
+    ///
+    /// # Errors
+    /// As [`Index::route`].
+    pub fn route_in(
+        &self,
+        name: &[u8],
+        key: &[u8],
+        target: &[u8],
+        op: Op,
+        durability: Durability,
+    ) -> Result<Outcome> {
+        let name_key = self.name(name)?;
+        loop {
+            match self.try_route_in(name, key, target, op, durability)? {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Busy => {
+                    let namespace = self.namespace(name_key)?;
+                    self.make_way_for_routes(name_key)?;
+                    if let Some(namespace) = namespace {
+                        self.make_way_for_routes(self.key_in(namespace, key)?)?;
+                    }
+                    drop(self.stripes.of(name_key).read());
+                }
+            }
+        }
+    }
+
+    /// Leads the name's key to its term. Nobody else makes or drops a namespace of the name.
+    fn make_namespace(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+    ) -> Result<Attempt<()>> {
+        let route = Route { key, scope: Scope::NAMES, term: name };
+        Ok(match self.try_route_term(route, Op::Put, durability)? {
+            Attempt::Busy => Attempt::Busy,
+            Attempt::Done(_) => Attempt::Done(()),
+        })
+    }
+
+    /// Takes the name's key away, if the namespace has no targets; false if that has to wait.
+    pub(crate) fn drop_if_empty(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+        wait: bool,
+    ) -> Result<bool> {
+        let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(false) };
+        match self.namespace(key)? {
+            Some(namespace) if self.dictionary.members(namespace) == 0 => {
+                let route = Route { key, scope: Scope::NAMES, term: name };
+                let dropped = self.try_route_term(route, Op::Delete, durability)?;
+                Ok(matches!(dropped, Attempt::Done(_)))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Drops a namespace with all it has, in one step whatever that is; false if there was none.
+    /// Memory comes back with background work.
+    ///
+    /// # Errors
+    /// As [`Index::route`].
+    pub fn drop_namespace(&self, name: &[u8], durability: Durability) -> Result<bool> {
+        let key = self.name(name)?;
+        loop {
+            {
+                let _alone = self.stripes.of(key).write();
+                let Some(namespace) = self.namespace(key)? else { return Ok(false) };
+                let route = Route { key, scope: Scope::NAMES, term: name };
+                let any = self.dictionary.members(namespace) > 0;
+                if let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)? {
+                    self.dictionary.forget_name(namespace);
+                    self.purge_namespace(namespace);
+                    return self.settle(durability).map(|()| any);
+                }
+            }
+            self.make_way_for_routes(key)?;
+        }
+    }
+
+    /// Hands the targets of a key in a namespace to `f`, as [`Index::targets`] does of the index
+    /// itself.
+    ///
+    /// # Errors
+    /// As [`Index::targets`].
+    pub fn targets_in(
+        &self,
+        name: &[u8],
+        key: &[u8],
+        most: Most,
+        mut f: impl FnMut(&[u8]),
+    ) -> Result<bool> {
+        let name_key = self.name(name)?;
+        Self::check_key(key)?;
+        self.check_open()?;
+        let look_up = || {
+            let Some(namespace) = self.namespace(name_key)? else {
+                return Ok((true, IdSet::Empty));
+            };
+            let key = self.key_in(namespace, key)?;
+            let ids = self.look_up(key, most.ids, |chain| chain.id_set())?;
+            Ok((ids.is_some(), ids.unwrap_or(IdSet::Empty)))
+        };
+        self.resolve_all(look_up, most, |_, term| {
+            if let Some((_, bytes)) = term.and_then(Scope::split) {
+                f(bytes);
+            }
+        })
+    }
+
+    /// How many distinct targets a namespace has.
+    ///
+    /// # Errors
+    /// As [`Index::get`]; those of [`Index::take_census`].
+    pub fn count_in(&self, name: &[u8]) -> Result<u64> {
+        let name = self.name(name)?;
+        self.take_census()?;
+        let namespace = self.namespace(name)?;
+        Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+    }
+
+    /// Begins a listing of a namespace's distinct targets. Changes made meanwhile may or may not be
+    /// seen.
+    ///
+    /// # Errors
+    /// As [`Index::count_in`].
+    pub fn list_in(&self, name: &[u8]) -> Result<Listing> {
+        let name = self.name(name)?;
+        self.take_census()?;
+        Ok(match self.namespace(name)? {
+            Some(namespace) => {
+                let scope = Scope::of_namespace(namespace);
+                Listing::of(self.dictionary.ids_of(scope), scope)
+            }
+            None => Listing::of(Vec::new(), Scope::INDEX),
+        })
+    }
+
+    /// Begins a listing of the names of all namespaces.
+    ///
+    /// # Errors
+    /// As [`Index::count_in`].
+    pub fn list_namespaces(&self) -> Result<Listing> {
+        self.take_census()?;
+        let mut names = Vec::new();
+        for id in self.dictionary.ids_of(Scope::NAMES) {
+            // That of a dropped namespace stays until all it had is taken out, that of an empty one
+            // until its lane takes changes.
+            if self.dictionary.members(id) == 0 {
+                continue;
+            }
+            let key = self.dictionary.name(id).map(|name| self.name(&name)).transpose()?;
+            if let Some(key) = key
+                && self.namespace(key)? == Some(id)
+            {
+                names.push(id);
+            }
+        }
+        Ok(Listing::of(names, Scope::NAMES))
+    }
+}

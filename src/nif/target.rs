@@ -1,0 +1,124 @@
+//! What keys lead to, between Erlang and the dictionary: a shape's id, the id and what is left of
+//! the shape's clause, or a condition that looks further.
+//!
+//! | bytes | target |
+//! |---|---|
+//! | an encoding ([`super::code`]) | `{id}` |
+//! | `0B`, two encodings | `{id, rest}` |
+//! | `0C`, one encoding | `[condition]` |
+
+use rustler::types::tuple::get_tuple;
+use rustler::{Encoder as _, Env, Term};
+
+use super::code::{self, Purpose, Unfit};
+use super::error::invalid_argument;
+use super::term::Decoded;
+use crate::dictionary::TERM_ID_FLAG;
+
+const WITH_REST: u8 = 0x0b;
+const CONDITION: u8 = 0x0c;
+
+/// A target as the engine takes it.
+pub(super) enum Target {
+    Plain(u32),
+    Term(Vec<u8>),
+}
+
+/// `id` (a small integer, stored as it is), `{id}`, `{id, rest}` or `[condition]`; none if it is
+/// longer than there is time for.
+pub(super) fn encode<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option<Target>> {
+    if let Ok(id) = term.decode::<u32>()
+        && id < TERM_ID_FLAG
+    {
+        return Ok(Some(Target::Plain(id)));
+    }
+    let mut out = Vec::new();
+    let encoded = if let Ok((condition, _)) = term.list_get_cell() {
+        out.push(CONDITION);
+        code::encode_part(condition, purpose, &mut out)
+    } else {
+        match get_tuple(term).unwrap_or_default()[..] {
+            [id] => code::encode(id, purpose, &mut out),
+            [id, rest] => {
+                out.push(WITH_REST);
+                code::encode_part(id, purpose, &mut out)
+                    .and_then(|()| code::encode_part(rest, purpose, &mut out))
+            }
+            _ => return Err(invalid_argument(term.get_env(), "the target is none")),
+        }
+    };
+    finish(term.get_env(), encoded, out).map(|encoded| encoded.map(Target::Term))
+}
+
+/// Any term.
+pub(super) fn name<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option<Vec<u8>>> {
+    let mut out = Vec::new();
+    let encoded = code::encode(term, purpose, &mut out);
+    finish(term.get_env(), encoded, out)
+}
+
+fn finish<'a>(
+    env: Env<'a>,
+    encoded: Result<(), Unfit>,
+    out: Vec<u8>,
+) -> Decoded<'a, Option<Vec<u8>>> {
+    match encoded {
+        Ok(()) => Ok(Some(out)),
+        Err(Unfit::Long) => Ok(None),
+        Err(Unfit::Passing) => Err(invalid_argument(
+            env,
+            "the index is stored, and a pid, port, reference or function would mean nothing \
+             after a restart",
+        )),
+        Err(Unfit::Deep) => {
+            Err(invalid_argument(env, "maps are nested as keys of maps too deeply"))
+        }
+        Err(Unfit::Unknown) => Err(invalid_argument(env, "the term is of an unknown kind")),
+    }
+}
+
+/// Targets as they are answered: `{ids, others}`, the others being `{id, rest}` or conditions.
+pub(super) struct Targets<'a> {
+    env: Env<'a>,
+    ids: Vec<Term<'a>>,
+    others: Vec<Term<'a>>,
+    /// Of the terms so far.
+    pub(super) bytes: usize,
+}
+
+impl<'a> Targets<'a> {
+    pub(super) fn new(env: Env<'a>) -> Self {
+        Self { env, ids: Vec::new(), others: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn plain(&mut self, id: u32) {
+        self.ids.push(id.encode(self.env));
+    }
+
+    /// A term of the dictionary; one that is no target is passed over.
+    pub(super) fn term(&mut self, term: &[u8]) {
+        self.bytes += term.len();
+        let env = self.env;
+        match term {
+            [WITH_REST, rest @ ..] => {
+                let mut rest = rest;
+                let id = code::decode_part(env, &mut rest);
+                let left = code::decode_part(env, &mut rest);
+                self.others.extend(id.zip(left).map(|pair| pair.encode(env)));
+            }
+            [CONDITION, rest @ ..] => {
+                let mut rest = rest;
+                self.others.extend(code::decode_part(env, &mut rest));
+            }
+            _ => self.ids.extend(code::decode(env, term)),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.others.is_empty()
+    }
+
+    pub(super) fn into_term(self) -> Term<'a> {
+        (self.ids, self.others).encode(self.env)
+    }
+}

@@ -1,0 +1,128 @@
+//! Takes out what dropped namespaces had: a pass over all lanes, one at a time, that removes the
+//! targets nobody can reach any more.
+//!
+//! Nothing of it is logged: a crash leaves namespaces without a name, which the census finds.
+
+use std::collections::HashSet;
+
+use crate::change::Op;
+use crate::config::Durability;
+use crate::dictionary::{Scope, TERM_ID_FLAG, Unsettled};
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::lane::Lane;
+use crate::sync::atomic::Ordering;
+
+/// Keys that are changed while other writers of the lane wait.
+const MOST_AT_ONCE: usize = 1024;
+
+/// What is to be taken out, and how far that has got.
+#[derive(Debug, Default)]
+pub(crate) struct Purge {
+    /// Namespaces that wait for the next pass.
+    waiting: HashSet<Scope>,
+    /// More than one if several threads do background work.
+    passes: Vec<Pass>,
+    /// Names of namespaces that may be empty, to be dropped if they are.
+    empty: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Pass {
+    of: HashSet<Scope>,
+    next_lane: usize,
+}
+
+impl Purge {
+    fn next_pass(&mut self) -> Option<Pass> {
+        let next = self.passes.pop();
+        next.or_else(|| match std::mem::take(&mut self.waiting) {
+            of if of.is_empty() => None,
+            of => Some(Pass { of, next_lane: 0 }),
+        })
+    }
+}
+
+impl Index {
+    /// To be taken out by background work.
+    pub(crate) fn purge_namespace(&self, namespace: u32) {
+        if self.dictionary.has_references(namespace) {
+            // Until the pass ends, lest it take out what a later namespace of that id has.
+            self.dictionary.add_members(namespace, 1);
+            self.purge.lock().waiting.insert(Scope::of_namespace(namespace));
+            self.work_waits.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn drop_empty_later(&self, name: &[u8]) {
+        self.purge.lock().empty.push(name.to_vec());
+        self.work_waits.store(true, Ordering::SeqCst);
+    }
+
+    /// What a crash left.
+    pub(crate) fn purge_later(&self, unsettled: Unsettled) {
+        for namespace in unsettled.nameless {
+            self.purge_namespace(namespace);
+        }
+        for name in unsettled.empty {
+            if let Some(name) = self.dictionary.name(name) {
+                self.drop_empty_later(&name);
+            }
+        }
+    }
+
+    /// Does one bounded piece, a lane at the most; false if there is nothing to do.
+    pub(crate) fn step_purge(&self) -> Result<bool> {
+        let empty = self.purge.lock().empty.pop();
+        if let Some(name) = empty {
+            let key = self.hasher.scoped(Scope::NAMES.number(), &name);
+            if !self.drop_if_empty(key, &name, Durability::Memory, true)? {
+                self.make_way_for_routes(key)?;
+                self.drop_empty_later(&name);
+            }
+            return Ok(true);
+        }
+        // Taken out, so that nobody who drops a namespace waits for a piece.
+        let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };
+        let purged = match self.lane(pass.next_lane) {
+            Some(lane) => self.purge_lane(pass.next_lane, lane, &pass.of),
+            None => Ok(()),
+        };
+        pass.next_lane += usize::from(purged.is_ok());
+        if pass.next_lane < self.num_lanes() as usize {
+            self.purge.lock().passes.push(pass);
+        } else {
+            for namespace in pass.of.into_iter().filter_map(Scope::namespace) {
+                self.dictionary.drop_members(namespace, 1);
+            }
+        }
+        purged.map(|()| true)
+    }
+
+    fn purge_lane(&self, number: usize, lane: &Lane, of: &HashSet<Scope>) -> Result<()> {
+        let mut found: Vec<(Fingerprint, Vec<(u32, Op)>)> = Vec::new();
+        lane.for_each_key(|fingerprint, ids| {
+            let dropped = |id: &u32| {
+                let scope = self.dictionary.scope_of(*id).filter(|_| id & TERM_ID_FLAG != 0);
+                scope.is_some_and(|scope| of.contains(&scope))
+            };
+            let gone: Vec<_> =
+                ids.iter().filter(|id| dropped(id)).map(|&id| (id, Op::Delete)).collect();
+            if !gone.is_empty() {
+                found.push((fingerprint, gone));
+            }
+        })?;
+        for some in found.chunks(MOST_AT_ONCE) {
+            self.relieve(number)?;
+            let gate = lane.gate();
+            for (fingerprint, gone) in some {
+                // Nobody else changes these: their namespace's name is not found.
+                if self.change_key(lane, &gate, *fingerprint, gone, None, None)? {
+                    gone.iter().for_each(|&(id, _)| self.dictionary.release(id));
+                }
+            }
+        }
+        Ok(())
+    }
+}
