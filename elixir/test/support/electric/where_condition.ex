@@ -119,17 +119,14 @@ defmodule LsmIndex.Test.Electric.WhereCondition do
   @doc "All shapes of the node; a node that is gone has none."
   @spec all_shape_ids(Filter.t(), Filter.condition_id()) :: MapSet.t(Filter.shape_id())
   def all_shape_ids(%Filter{} = filter, condition_id) do
-    with {fields, others} <- fetch(filter, condition_id) do
-      for field <- fields, reduce: MapSet.new(others, fn {{id, _branch_key}, _where} -> id end) do
-        ids ->
-          MapSet.union(ids, filter.equality_index.all_shape_ids(filter, condition_id, field))
-      end
-    else
-      nil -> MapSet.new()
+    {fields, others} = fetch(filter, condition_id) || {[], %{}}
+
+    for field <- fields, reduce: MapSet.new(others, fn {{id, _branch_key}, _where} -> id end) do
+      ids -> MapSet.union(ids, filter.equality_index.all_shape_ids(filter, condition_id, field))
     end
   end
 
-  # What of a clause an equality index can take: nothing (`nil`), one equality of its with the rest,
+  # What of a clause an equality index can take: nothing (`nil`), one equality of it with the rest,
   # or each of several clauses of which one must hold.
   defp optimise({:eq, field, type, value}) when not is_nil(value),
     do: %{operation: "=", field: field, type: type, value: value, and_where: nil}
