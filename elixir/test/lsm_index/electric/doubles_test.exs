@@ -206,6 +206,12 @@ defmodule LsmIndex.Electric.DoublesTest do
       assert affected(filter, %{"id" => "7"}) == [:b]
     end
 
+    test "takes a shape that it cannot decide, and no other for it" do
+      gt = &{:other, {:gt, &1, :int8, 5}}
+      filter = add_all(Filter.new(), a: gt.("n"), b: gt.("m"), c: {:eq, "id", :int8, 1})
+      assert affected(filter, %{"id" => "2", "n" => "?", "m" => "5"}) == [:a]
+    end
+
     test "asks no more about a field of which the index says :deleted" do
       {filter, id} = condition_of_two()
       # So an index that forgets a value too early takes the routes of the field's others with it.

@@ -138,6 +138,13 @@ defmodule LsmIndex.Electric.EtsEqualityIndexTest do
       assert affected(filter, @condition, %{"id" => "not parsed"}) == MapSet.new()
     end
 
+    test "is empty for nil even if that was added" do
+      filter = new_filter()
+      EtsEqualityIndex.add_shape(filter, @condition, :a, equality(nil), [])
+      assert affected(filter, @condition, %{"id" => nil}) == MapSet.new()
+      assert EtsEqualityIndex.all_shape_ids(filter, @condition, "id") == MapSet.new([:a])
+    end
+
     test "raises for text that doesn't parse" do
       filter = new_filter()
       EtsEqualityIndex.add_shape(filter, @condition, :a, equality(1), [])

@@ -93,6 +93,8 @@ defmodule LsmIndex.Electric.EvalTest do
   end
 
   test "nil equals nothing, and is neither less nor more" do
+    for {a, b} <- [{nil, nil}, {nil, 1}, {1, nil}], do: refute(Eval.equal?(a, b))
+
     for where <- [
           {:eq, "f", :int8, nil},
           {:eq, "f", :int8, 1},

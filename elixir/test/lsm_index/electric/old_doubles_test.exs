@@ -150,6 +150,15 @@ defmodule LsmIndex.Electric.OldDoublesTest do
       assert {:all_shape_ids, []} in calls()
     end
 
+    test "takes a shape that it cannot decide, and no other for it" do
+      filter =
+        OldFilter.new()
+        |> OldFilter.add_shape(:a, "t", {:in, "n", :int8, [1]})
+        |> OldFilter.add_shape(:b, "t", @one)
+
+      assert affected(filter, %{"id" => "2", "n" => "?"}) == [:a]
+    end
+
     test "drops an index that has become empty" do
       filter =
         reporting_filter()
