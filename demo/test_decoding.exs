@@ -15,6 +15,34 @@ defmodule Demo.TestDecoding do
           new: row() | nil
         }
 
+  @typedoc "A change, or the mark of the transaction that the changes between are part of."
+  @type event :: change() | {:begin, xid :: integer()} | :commit
+
+  @typedoc "What came of a record that is not whole yet, and what its next byte is part of."
+  @opaque reader :: {binary(), :plain | :value | :name}
+
+  @doc "Reads a stream that comes in pieces: for `feed/2`."
+  @spec reader() :: reader()
+  def reader, do: {"", :plain}
+
+  @doc """
+  The events that are whole with `piece`, which may end anywhere, even within a character.
+
+  Raises as `changes/1` does, with the place in the text since the last event.
+  """
+  @spec feed(reader(), binary()) :: {[event()], reader()}
+  def feed({held, part}, piece) do
+    case whole(piece, 0, 0, part) do
+      {0, part} ->
+        {[], {held <> piece, part}}
+
+      {size, part} ->
+        <<text::binary-size(size), rest::binary>> = piece
+        text = held <> text
+        {events(text, byte_size(text), []), {:binary.copy(rest), part}}
+    end
+  end
+
   @doc """
   All row changes in `text`, in order; transaction marks and truncations are passed over.
 
@@ -23,7 +51,7 @@ defmodule Demo.TestDecoding do
   with the byte offset of the line, for text which the plugin would not print.
   """
   @spec changes(binary()) :: [change()]
-  def changes(text), do: changes(text, byte_size(text), [])
+  def changes(text), do: text |> events(byte_size(text), []) |> Enum.filter(&is_map/1)
 
   @doc """
   The rows that a change touches: the new one, then the old one, as far as they are known.
@@ -46,12 +74,27 @@ defmodule Demo.TestDecoding do
     [complete, old]
   end
 
-  defp changes("", _size, acc), do: Enum.reverse(acc)
+  # How much of the piece is whole records: up to the last line break that is part of no value and
+  # of no name. A doubled quote ends its value and begins it again, which comes to the same.
+  defp whole(<<byte, rest::binary>>, at, size, part) do
+    case {part, byte} do
+      {:plain, ?\n} -> whole(rest, at + 1, at + 1, :plain)
+      {:plain, ?'} -> whole(rest, at + 1, size, :value)
+      {:plain, ?"} -> whole(rest, at + 1, size, :name)
+      {:value, ?'} -> whole(rest, at + 1, size, :plain)
+      {:name, ?"} -> whole(rest, at + 1, size, :plain)
+      _ -> whole(rest, at + 1, size, part)
+    end
+  end
 
-  defp changes(text, size, acc) do
+  defp whole("", _at, size, part), do: {size, part}
+
+  defp events("", _size, acc), do: Enum.reverse(acc)
+
+  defp events(text, size, acc) do
     case read(text, size) do
-      {nil, rest} -> changes(rest, size, acc)
-      {change, rest} -> changes(rest, size, [change | acc])
+      {nil, rest} -> events(rest, size, acc)
+      {event, rest} -> events(rest, size, [event | acc])
     end
   end
 
@@ -64,8 +107,14 @@ defmodule Demo.TestDecoding do
               inspect(binary_part(text, 0, min(80, byte_size(text))))
   end
 
-  defp line("BEGIN" <> rest), do: {nil, after_line(rest)}
-  defp line("COMMIT" <> rest), do: {nil, after_line(rest)}
+  defp line("BEGIN " <> rest) do
+    case Integer.parse(rest) do
+      {xid, rest} -> {{:begin, xid}, end_of_line(rest)}
+      :error -> throw(:unexpected)
+    end
+  end
+
+  defp line("COMMIT" <> rest), do: {:commit, after_line(rest)}
 
   defp line("table " <> rest) do
     {table, rest} = until(rest, ":")
@@ -144,20 +193,23 @@ defmodule Demo.TestDecoding do
   defp quoted(_text, "", _size, _done), do: throw(:unexpected)
 
   # What stands before `stop`, and what after it. A stop within double quotes is part of a name.
-  defp until(text, stop), do: until(text, stop, text, 0, false)
+  defp until(text, <<first, _::binary>> = stop), do: until(text, stop, first, text, 0, false)
 
-  defp until(text, stop, rest, size, in_quotes?) do
+  defp until(text, stop, first, rest, size, in_quotes?) do
     case rest do
-      "\"" <> rest ->
-        until(text, stop, rest, size + 1, not in_quotes?)
+      "\"" <> next ->
+        until(text, stop, first, next, size + 1, not in_quotes?)
+
+      <<^first, next::binary>> when not in_quotes? ->
+        if String.starts_with?(rest, stop),
+          do: {binary_part(text, 0, size), expect(rest, stop)},
+          else: until(text, stop, first, next, size + 1, false)
+
+      <<_, next::binary>> ->
+        until(text, stop, first, next, size + 1, in_quotes?)
 
       "" ->
         throw(:unexpected)
-
-      <<_, next::binary>> ->
-        if not in_quotes? and String.starts_with?(rest, stop),
-          do: {binary_part(text, 0, size), expect(rest, stop)},
-          else: until(text, stop, next, size + 1, in_quotes?)
     end
   end
 

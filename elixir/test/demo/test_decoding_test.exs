@@ -116,6 +116,67 @@ defmodule Demo.TestDecodingTest do
     end
   end
 
+  describe "a stream in pieces" do
+    @stream """
+    BEGIN 733
+    table public.t: INSERT: id[integer]:1 a[text]:'it''s
+    COMMIT 7' b[text]:'''' "o'd
+    d"[text]:'"' c[text]:'東京'
+    table public."a'b
+    ": DELETE: id[integer]:3
+    COMMIT 733
+    BEGIN 4294967295
+    table public.t: TRUNCATE: (no-flags)
+    table public.t: INSERT: id[integer]:2
+    COMMIT 4294967295 (at 2026-01-01 00:00:00+00)
+    """
+
+    @events [
+      {:begin, 733},
+      %{
+        kind: :insert,
+        table: "public.t",
+        old: nil,
+        new: %{"id" => "1", "a" => "it's\nCOMMIT 7", "b" => "'", "o'd\nd" => "\"", "c" => "東京"}
+      },
+      %{kind: :delete, table: "public.\"a'b\n\"", old: %{"id" => "3"}, new: nil},
+      :commit,
+      {:begin, 4_294_967_295},
+      %{kind: :insert, table: "public.t", old: nil, new: %{"id" => "2"}},
+      :commit
+    ]
+
+    defp feed(pieces) do
+      {events, _reader} =
+        Enum.flat_map_reduce(pieces, TestDecoding.reader(), &TestDecoding.feed(&2, &1))
+
+      events
+    end
+
+    test "gives the same events wherever the pieces end" do
+      for size <- 1..byte_size(@stream) do
+        pieces = for <<piece::binary-size(size) <- @stream>>, do: piece
+        left = rem(byte_size(@stream), size)
+        last = binary_part(@stream, byte_size(@stream) - left, left)
+        assert feed(pieces ++ [last]) == @events
+      end
+    end
+
+    test "gives an event as soon as its line has ended, and not before" do
+      assert {[], reader} = TestDecoding.feed(TestDecoding.reader(), "COMMIT 7")
+      assert {[:commit], reader} = TestDecoding.feed(reader, "33\nBEGIN 7")
+      assert {[{:begin, 734}], _reader} = TestDecoding.feed(reader, "34\n")
+    end
+
+    test "refuses what the plugin would not print" do
+      for wrong <- ["BEGIN\n", "BEGIN x\n", "BEGIN 1x\n", "\n", "ROLLBACK 1\n"] do
+        assert_raise ArgumentError, ~r/^not test_decoding output/, fn ->
+          feed(["COMMIT 1\n", wrong])
+        end
+      end
+    end
+  end
+
   test "rows/1 gives the new row, completed from the old one, and the old one" do
     [insert, update, delete, keyless] =
       TestDecoding.changes("""
