@@ -3,14 +3,18 @@ export LC_ALL := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newer ci check bench format clean bootstrap fuzz model asan
+.PHONY: help demo demo-postgres test test-newer ci check bench format clean bootstrap fuzz model asan
 .NOTPARALLEL:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: bootstrap ## route a recorded PostgreSQL stream to a million shapes, beside ETS
 	cd elixir && MIX_ENV=prod mix run ../demo/demo.exs
+
+# From a server of its own, which is gone afterwards: see demo/postgres/live.exs for what it takes.
+demo-postgres: bootstrap ## route what a PostgreSQL at work streams, every answer checked with SQL
+	cd elixir && MIX_ENV=prod ../script/with-postgres mix run ../demo/postgres/live.exs
 
 test: bootstrap ## the tests of the engine, then those of the Elixir library
 	cargo test --no-default-features
@@ -48,11 +52,11 @@ asan: ## the tests of the engine under AddressSanitizer
 
 ci: check test ## everything that must pass before a merge
 
-check: bootstrap ## formatting, lints, warnings, docs, benches and a small demo
+check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path model/Cargo.toml
-	cd elixir && mix format --check-formatted && mix format --check-formatted ../demo/*.exs
+	cd elixir && mix format --check-formatted && mix format --check-formatted ../demo/*.exs ../demo/*/*.exs
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --tests --manifest-path model/Cargo.toml -- -D warnings
@@ -60,6 +64,7 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and a small demo
 	cargo bench --no-default-features --no-run
 	cd elixir && MIX_ENV=test mix compile --force --warnings-as-errors
 	$(MAKE) demo SHAPES=50000
+	$(MAKE) demo-postgres SHAPES=20000 CHANGES=20000
 
 bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durability costs
 	cargo bench --no-default-features
@@ -70,7 +75,7 @@ format: ## rewrite the sources the way CI wants them
 	cargo fmt
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path model/Cargo.toml
-	cd elixir && mix format && mix format ../demo/*.exs
+	cd elixir && mix format && mix format ../demo/*.exs ../demo/*/*.exs
 
 clean: ## remove everything that was built
 	cargo clean
