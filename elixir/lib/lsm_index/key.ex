@@ -136,6 +136,23 @@ defmodule LsmIndex.Key do
     end
   end
 
+  @doc """
+  The key of a term that only the same term has: `1` and `1.0` have two, as they are two keys of an
+  ETS table. Its bytes are those that docs/format.md gives for terms, or, if they are more than a key
+  has, `FF` and their SHA-256. `:error` for terms that hold pids, ports, references or functions.
+
+      iex> LsmIndex.Key.exact(1) == LsmIndex.Key.exact(1.0)
+      false
+  """
+  @spec exact(term) :: {:ok, t} | :error
+  def exact(value) do
+    case Native.term_key(value) do
+      :error -> :error
+      key when byte_size(key) <= @max_size -> {:ok, key}
+      long -> {:ok, <<@digest, :crypto.hash(:sha256, long)::binary>>}
+    end
+  end
+
   # What the known types accept, the usual first.
   defp key(type, n) when type in @exact_types and is_int64(n), do: <<@integer, n::64>>
   defp key(type, text) when type in @text_types and is_binary(text), do: <<@text, text::binary>>
