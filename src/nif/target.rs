@@ -77,7 +77,7 @@ fn finish<'a>(
     }
 }
 
-/// Targets as they are answered: `{ids, others}`, the others being `{id, rest}` or conditions.
+/// Targets as they are answered: `{ids, others}`, the others being `{id, rest}` or `[condition]`.
 pub(super) struct Targets<'a> {
     env: Env<'a>,
     ids: Vec<Term<'a>>,
@@ -108,7 +108,8 @@ impl<'a> Targets<'a> {
             }
             [CONDITION, rest @ ..] => {
                 let mut rest = rest;
-                self.others.extend(code::decode_part(env, &mut rest));
+                let condition = code::decode_part(env, &mut rest);
+                self.others.extend(condition.map(|condition| vec![condition].encode(env)));
             }
             _ => self.ids.extend(code::decode(env, term)),
         }

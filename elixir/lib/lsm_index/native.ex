@@ -19,7 +19,7 @@ defmodule LsmIndex.Native do
   # A small integer is stored as it is, and not in namespaces.
   @type target ::
           non_neg_integer | {id :: term} | {id :: term, rest :: term} | [condition :: term]
-  # The ids with nothing left of their clauses; `{id, rest}` and conditions.
+  # The ids with nothing left of their clauses; `{id, rest}` and `[condition]`.
   @type targets :: {ids :: [term], others :: [term]}
   @type routed :: :changed | :unchanged | :emptied | :busy
   @type durability :: :memory | :os | :sync
