@@ -41,7 +41,11 @@ impl Index {
         // looked at one after the other.
         if *next_lane < self.num_lanes() as usize {
             if let Some(lane) = self.lane(*next_lane) {
-                self.dictionary.count_references(|count| lane.for_each_key(|_, ids| count(ids)))?;
+                let each = |count: &mut dyn FnMut(&[u32])| lane.for_each_key(|_, ids| count(ids));
+                let counted = self.dictionary.count_references(each);
+                // Terms may be missing because the index closed meanwhile.
+                self.check_open()?;
+                counted?;
             }
             *next_lane += 1;
         } else if *next_shard < SHARDS {

@@ -106,13 +106,15 @@ fn encode_within(
                 TermType::Tuple => {
                     let elements = get_tuple(term).map_err(|_| Unfit::Unknown)?;
                     put_header(TUPLE, elements.len(), out);
-                    todo.extend(elements.into_iter().rev().map(Todo::Term));
+                    let deep = encode_leaves(&elements, purpose, out)?;
+                    todo.extend(deep.iter().rev().copied().map(Todo::Term));
                 }
                 TermType::List => {
                     let (elements, tail) = cells(term);
                     put_header(tail.map_or(LIST, |_| IMPROPER_LIST), elements.len(), out);
+                    let deep = encode_leaves(&elements, purpose, out)?;
                     todo.extend(tail.map(Todo::Term));
-                    todo.extend(elements.into_iter().rev().map(Todo::Term));
+                    todo.extend(deep.iter().rev().copied().map(Todo::Term));
                 }
                 TermType::Map => {
                     let deeper = depth.checked_sub(1).ok_or(Unfit::Deep)?;
@@ -147,6 +149,21 @@ fn cells(list: Term<'_>) -> (Vec<Term<'_>>, Option<Term<'_>>) {
         rest = tail;
     }
     (elements, Some(rest).filter(|rest| !rest.is_empty_list()))
+}
+
+/// Encodes elements up to the first that has elements itself; that and those behind it are left.
+fn encode_leaves<'e, 'a>(
+    elements: &'e [Term<'a>],
+    purpose: Purpose,
+    out: &mut Vec<u8>,
+) -> Result<&'e [Term<'a>], Unfit> {
+    for (at, element) in elements.iter().enumerate() {
+        if let TermType::Tuple | TermType::List | TermType::Map = element.get_type() {
+            return Ok(&elements[at..]);
+        }
+        encode_leaf(*element, purpose, out)?;
+    }
+    Ok(&[])
 }
 
 fn encode_leaf(term: Term<'_>, purpose: Purpose, out: &mut Vec<u8>) -> Result<(), Unfit> {

@@ -124,8 +124,14 @@ fn answer_all<'a>(
 /// Which targets of a namespace a text leads to.
 struct Question<'a> {
     name: Name,
-    types: Vec<Type>,
+    types: Types,
     text: Binary<'a>,
+}
+
+/// Nearly always one.
+enum Types {
+    One(Type),
+    Many(Vec<Type>),
 }
 
 impl<'a> Question<'a> {
@@ -138,10 +144,14 @@ impl<'a> Question<'a> {
     ) -> Decoded<'a, Option<Self>> {
         let env = name.get_env();
         let unknown = || error::invalid_argument(env, "the types are not of those read natively");
-        let one = types.decode::<Atom>().map(|ty| vec![ty]);
-        let types = one.or_else(|_| types.decode::<Vec<Atom>>()).map_err(|_| unknown())?;
-        let types: Option<Vec<Type>> = types.into_iter().map(type_of).collect();
-        let types = types.ok_or_else(unknown)?;
+        let one = |ty: Atom| type_of(ty).ok_or_else(unknown);
+        let types = match Atom::from_term(types) {
+            Ok(ty) => Types::One(one(ty)?),
+            Err(_) => {
+                let types = types.decode::<Vec<Atom>>().map_err(|_| unknown())?;
+                Types::Many(types.into_iter().map(one).collect::<Decoded<'a, _>>()?)
+            }
+        };
         let Ok(text) = Binary::from_term(text) else {
             return Err(error::invalid_argument(env, "the text is not a binary"));
         };
@@ -160,22 +170,36 @@ impl<'a> Question<'a> {
         most: Most,
         bytes: &mut usize,
     ) -> Result<Option<Term<'a>>> {
-        let mut keys: Vec<Vec<u8>> = Vec::with_capacity(1);
-        for &ty in &self.types {
-            let mut key = Vec::with_capacity(self.text.len() + 16);
-            // Types that read a text alike share its key.
-            if canonical(ty, &self.text, &mut key) && !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        if keys.is_empty() && !self.types.is_empty() {
-            return Ok(Some(error().encode(env)));
-        }
         let mut targets = Targets::new(env);
-        for key in &keys {
-            if !routes::add_targets(index, self.name.as_deref(), key, most, &mut targets)? {
-                return Ok(None);
+        let mut look_up = |key: &[u8]| {
+            routes::add_targets(index, self.name.as_deref(), key, most, &mut targets)
+        };
+        let read = |ty, key: &mut Vec<u8>| canonical(ty, &self.text, key);
+        let mut key = Vec::with_capacity(self.text.len() + 16);
+        let all = match &self.types {
+            Types::One(ty) if read(*ty, &mut key) => look_up(&key)?,
+            Types::One(_) => return Ok(Some(error().encode(env))),
+            Types::Many(types) => {
+                let mut keys: Vec<Vec<u8>> = Vec::new();
+                for &ty in types {
+                    let mut key = Vec::new();
+                    // Types that read a text alike share its key.
+                    if read(ty, &mut key) && !keys.contains(&key) {
+                        keys.push(key);
+                    }
+                }
+                if keys.is_empty() && !types.is_empty() {
+                    return Ok(Some(error().encode(env)));
+                }
+                let mut all = true;
+                for key in &keys {
+                    all &= look_up(key)?;
+                }
+                all
             }
+        };
+        if !all {
+            return Ok(None);
         }
         *bytes += targets.bytes;
         Ok(Some(targets.into_term()))

@@ -206,8 +206,11 @@ pub(super) fn add_targets(
 
 /// Tells the scheduler of the time it took to decode so many bytes.
 pub(super) fn consume(env: Env<'_>, bytes: usize) {
-    let percent = (bytes * 100 / BYTES_PER_TIMESLICE).clamp(1, 100);
-    rustler::schedule::consume_timeslice(env, percent as i32);
+    let percent = (bytes * 100 / BYTES_PER_TIMESLICE).min(100);
+    // A call alone counts for something.
+    if percent > 0 {
+        rustler::schedule::consume_timeslice(env, percent as i32);
+    }
 }
 
 /// A listing of all targets, taken slice by slice: as one term they would keep a scheduler busy

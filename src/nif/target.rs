@@ -77,49 +77,62 @@ fn finish<'a>(
     }
 }
 
-/// Targets as they are answered: `{ids, others}`, the others being `{id, rest}` or `[condition]`.
+/// Targets as they are answered: `{ids, others}`, the others being `{id, rest}` or `[condition]`, in
+/// no particular order.
 pub(super) struct Targets<'a> {
-    env: Env<'a>,
-    ids: Vec<Term<'a>>,
-    others: Vec<Term<'a>>,
+    ids: Term<'a>,
+    others: Term<'a>,
+    count: usize,
     /// Of the terms so far.
     pub(super) bytes: usize,
 }
 
 impl<'a> Targets<'a> {
     pub(super) fn new(env: Env<'a>) -> Self {
-        Self { env, ids: Vec::new(), others: Vec::new(), bytes: 0 }
+        let none = Term::list_new_empty(env);
+        Self { ids: none, others: none, count: 0, bytes: 0 }
     }
 
     pub(super) fn plain(&mut self, id: u32) {
-        self.ids.push(id.encode(self.env));
+        self.count += 1;
+        self.ids = self.ids.list_prepend(id);
     }
 
     /// A term of the dictionary; one that is no target is passed over.
     pub(super) fn term(&mut self, term: &[u8]) {
         self.bytes += term.len();
-        let env = self.env;
-        match term {
+        let env = self.ids.get_env();
+        let other = match term {
             [WITH_REST, rest @ ..] => {
                 let mut rest = rest;
                 let id = code::decode_part(env, &mut rest);
                 let left = code::decode_part(env, &mut rest);
-                self.others.extend(id.zip(left).map(|pair| pair.encode(env)));
+                id.zip(left).map(|pair| pair.encode(env))
             }
             [CONDITION, rest @ ..] => {
                 let mut rest = rest;
                 let condition = code::decode_part(env, &mut rest);
-                self.others.extend(condition.map(|condition| vec![condition].encode(env)));
+                condition.map(|condition| Term::list_new_empty(env).list_prepend(condition))
             }
-            _ => self.ids.extend(code::decode(env, term)),
+            _ => {
+                if let Some(id) = code::decode(env, term) {
+                    self.count += 1;
+                    self.ids = self.ids.list_prepend(id);
+                }
+                return;
+            }
+        };
+        if let Some(other) = other {
+            self.count += 1;
+            self.others = self.others.list_prepend(other);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.others.is_empty()
+        self.count == 0
     }
 
     pub(super) fn into_term(self) -> Term<'a> {
-        (self.ids, self.others).encode(self.env)
+        (self.ids, self.others).encode(self.ids.get_env())
     }
 }

@@ -54,6 +54,9 @@ defmodule LsmIndex.Routes do
   @max_text 65_533
   @native Postgres.types()
 
+  @doc false
+  defguard is_short(text) when is_binary(text) and byte_size(text) <= @max_text
+
   @doc """
   Opens an index of routes, as `LsmIndex.open/2` does, with two options more: `:keys` and
   `:parser`, a function of text and type, for types that are not known here.
@@ -241,9 +244,9 @@ defmodule LsmIndex.Routes do
   @spec read(t, namespace, type | [type], text :: binary | nil) :: Native.targets() | :error
   def read(_routes, _namespace, _types, nil), do: {[], []}
 
-  def read(%__MODULE__{keys: :canonical} = routes, namespace, type, text)
-      when type in @native and byte_size(text) <= @max_text,
-      do: read_natively(routes, namespace, type, text)
+  def read(%__MODULE__{keys: :canonical, index: %{ref: ref}}, namespace, type, text)
+      when type in @native and is_short(text),
+      do: read_natively(ref, namespace, type, text)
 
   def read(routes, namespace, [type], text), do: read(routes, namespace, type, text)
 
@@ -263,10 +266,24 @@ defmodule LsmIndex.Routes do
   end
 
   @doc false
+  # Of types for which `native?/2` holds.
+  @spec read_natively(Native.ref(), namespace, type | [type], text :: binary) ::
+          Native.targets() | :error
+  def read_natively(ref, namespace, types, text) do
+    case Native.text_get(ref, namespace, types, text) do
+      {[_ | _], _others} = found -> found
+      {[], _others} = found -> found
+      :error -> :error
+      :large -> ref |> Native.text_get_many_dirty([{namespace, types, text}]) |> ok!() |> hd()
+      answer -> ok!(answer)
+    end
+  end
+
+  @doc false
   @spec read_many(t, [{namespace, type | [type], text :: binary | nil}]) ::
           [Native.targets() | :error]
   def read_many(%__MODULE__{index: %{ref: ref}} = routes, questions) do
-    if Enum.all?(questions, &native?(routes, &1)) do
+    if Enum.all?(questions, fn {_, types, text} -> is_short(text) and native?(routes, types) end) do
       case Native.text_get_many(ref, questions) do
         :large -> ref |> Native.text_get_many_dirty(questions) |> ok!()
         answers -> ok!(answers)
@@ -288,18 +305,14 @@ defmodule LsmIndex.Routes do
     end
   end
 
-  defp read_natively(%{index: %{ref: ref}}, namespace, type, text) do
-    case Native.text_get(ref, namespace, type, text) do
-      :large -> ref |> Native.text_get_many_dirty([{namespace, type, text}]) |> ok!() |> hd()
-      answer -> ok!(answer)
-    end
-  end
+  @doc false
+  # Whether texts of the types are read by the NIF, if they are short.
+  @spec native?(t, type | [type]) :: boolean
+  def native?(%__MODULE__{keys: :canonical}, types) when is_list(types),
+    do: Enum.all?(types, &(&1 in @native))
 
-  defp native?(%{keys: :canonical}, {_namespace, types, text})
-       when is_binary(text) and byte_size(text) <= @max_text,
-       do: types |> List.wrap() |> Enum.all?(&(&1 in @native))
-
-  defp native?(_routes, _question), do: false
+  def native?(%__MODULE__{keys: :canonical}, type), do: type in @native
+  def native?(_routes, _types), do: false
 
   defp text_key(%{keys: :canonical}, type, text) when type in @native,
     do: Key.encode_text(type, text)

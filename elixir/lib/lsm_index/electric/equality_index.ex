@@ -41,6 +41,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
   """
 
   alias LsmIndex.Routes
+  import LsmIndex.Routes, only: [is_short: 1]
 
   @typedoc "A filter: a struct whose `counters_table` is a table of ETS."
   @type filter :: %{:counters_table => :ets.table(), optional(atom) => term}
@@ -138,10 +139,10 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
     if is_nil(and_where) do
       change!(routes, :put, name, key, shape(shape_id, branch_key))
-      remember_type(filter, name, type)
+      remember_type(filter, routes, name, type)
     else
       next = condition(routes, name, key) || new_condition(config, filter, routes, name, key)
-      remember_type(filter, name, type)
+      remember_type(filter, routes, name, type)
       config.where_condition.add_shape(filter, next, shape_id, and_where, branch_key)
     end
   end
@@ -181,14 +182,14 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   @doc false
   def affected(config, filter, condition_id, field, record) do
-    name = {condition_id, field}
-
     with %{^field => text} when not is_nil(text) <- record,
-         [{_, types}] <- :ets.lookup(filter.counters_table, row(name)) do
-      config
-      |> routes(filter)
-      |> Routes.read(name, types, text)
-      |> shapes(config, filter, field, types, record)
+         [{_, types, ref}] <- :ets.lookup(filter.counters_table, row({condition_id, field})) do
+      found =
+        if is_reference(ref) and is_short(text),
+          do: Routes.read_natively(ref, {condition_id, field}, types, text),
+          else: config |> routes(filter) |> Routes.read({condition_id, field}, types, text)
+
+      shapes(found, config, filter, field, types, record)
     else
       _no_value_or_type -> MapSet.new()
     end
@@ -199,7 +200,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
     asked =
       for {field, record} <- fields_and_records do
         with %{^field => text} when not is_nil(text) <- record,
-             [{_, types}] <- :ets.lookup(filter.counters_table, row({condition_id, field})) do
+             [{_, types, _ref}] <- :ets.lookup(filter.counters_table, row({condition_id, field})) do
           {field, types, text, record}
         else
           _no_value_or_type -> nil
@@ -232,7 +233,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
       [] ->
         MapSet.new()
 
-      [_types] ->
+      [_row] ->
         {ids, conditions} =
           config
           |> routes(filter)
@@ -331,21 +332,22 @@ defmodule LsmIndex.Electric.EqualityIndex do
     end
   end
 
-  # The newest first; alone, it is no list.
-  defp remember_type(%{counters_table: table}, name, type) do
-    case :ets.lookup(table, row(name)) do
-      [] ->
-        :ets.insert(table, {row(name), if(is_list(type), do: [type], else: type)})
-
-      [{_, ^type}] ->
-        true
-
-      [{_, [^type | _]}] ->
-        true
-
-      [{_, types}] ->
-        :ets.insert(table, {row(name), [type | List.delete(List.wrap(types), type)]})
+  # The types of a namespace's constants, the newest first; alone, one is no list. With them, if the
+  # NIF reads texts of all of them, its reference, so that a look-up needs no other row.
+  defp remember_type(filter, routes, name, type) do
+    case :ets.lookup(filter.counters_table, row(name)) do
+      [] -> put_types(filter, routes, name, if(is_list(type), do: [type], else: type))
+      [{_, ^type, _ref}] -> true
+      [{_, [^type | _], _ref}] -> true
+      [{_, types, _ref}] -> put_types(filter, routes, name, newest(type, types))
     end
+  end
+
+  defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
+
+  defp put_types(%{counters_table: table}, routes, name, types) do
+    ref = if Routes.native?(routes, types), do: routes.index.ref
+    :ets.insert(table, {row(name), types, ref})
   end
 
   defp forget_types(%{counters_table: table}, name) do
