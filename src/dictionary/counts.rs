@@ -1,7 +1,7 @@
 //! What is known of places: how many keys lead there, or what a place without any is. A byte for
 //! each, as nearly all have few; the many are counted aside.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The state of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ const FREE: u8 = 255;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     bytes: Vec<u8>,
-    many: HashMap<u32, u32>,
+    many: BTreeMap<u32, u32>,
 }
 
 impl Counts {
@@ -86,7 +86,8 @@ impl Counts {
 
     /// Bytes allocated.
     pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.many.capacity() * (size_of::<(u32, u32)>() + 1)
+        // Nodes of the tree are half full at the least.
+        self.bytes.capacity() + self.many.len() * 2 * size_of::<(u32, u32)>()
     }
 }
 

@@ -226,15 +226,14 @@ impl Dictionary {
         // Readers of the shard do not wait for the log.
         let mut shared = claim(terms, wait)?;
         let (mut changed, mut last) = (false, 0);
-        let places: Vec<u32> = shared.find_all(hash, term).collect();
-        for place in places {
+        for place in shared.find_all(hash, term) {
             match delete(id_of(shard, place)) {
                 Ok(false) => {}
                 Err(failure) => return Some(Routed::Failed(failure)),
                 Ok(true) => {
                     changed = true;
                     let mut terms = RwLockUpgradableReadGuard::upgrade(shared);
-                    last += u32::from(self.drop_reference(&mut terms, place));
+                    last += u32::from(self.drop_reference(&mut terms, place, Some(hash)));
                     shared = RwLockWriteGuard::downgrade_to_upgradable(terms);
                 }
             }
@@ -242,11 +241,12 @@ impl Dictionary {
         Some(if changed { Routed::Changed(last) } else { Routed::Unchanged })
     }
 
-    /// Counts one key less; true if it was the last one.
-    fn drop_reference(&self, terms: &mut Terms, place: u32) -> bool {
+    /// Counts one key less; true if it was the last one. The term's hash need not be known.
+    fn drop_reference(&self, terms: &mut Terms, place: u32, hash: Option<u32>) -> bool {
         let last = terms.drop_reference(place);
         if last && self.log.is_none() {
-            terms.release_idle(place, self.grace.stamp(), self.hash_of());
+            let of_term = || terms.bytes(place).map_or(0, self.hash_of());
+            terms.release_idle(place, hash.unwrap_or_else(of_term), self.grace.stamp());
         }
         if terms.has_more_to_release() {
             self.wasteful.store(true, Ordering::SeqCst);

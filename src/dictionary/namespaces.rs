@@ -19,7 +19,7 @@ impl Dictionary {
         let Some(shard) = self.used_shard(shard_of(namespace)) else { return 0 };
         let mut terms = shard.write();
         for _ in 0..count {
-            self.drop_reference(&mut terms, place_of(namespace));
+            self.drop_reference(&mut terms, place_of(namespace), None);
         }
         match terms.state(place_of(namespace)) {
             // One of them is the name's own key.
@@ -99,7 +99,7 @@ impl Dictionary {
     pub(crate) fn release(&self, id: u32) {
         let namespace = self.scope_of(id).and_then(Scope::namespace);
         let Some(shard) = self.used_shard(shard_of(id)) else { return };
-        let last = self.drop_reference(&mut shard.write(), place_of(id));
+        let last = self.drop_reference(&mut shard.write(), place_of(id), None);
         if let Some(namespace) = namespace.filter(|_| last) {
             self.drop_members(namespace, 1);
         }

@@ -104,16 +104,24 @@ impl Terms {
     }
 
     /// Places that have the term. After a crash that may be two.
-    pub(super) fn find_all(&self, hash: u32, term: &[u8]) -> impl Iterator<Item = u32> {
-        self.table.find(hash).filter(move |&place| self.bytes(place) == Some(term))
+    pub(super) fn find_all(&self, hash: u32, term: &[u8]) -> Vec<u32> {
+        let mut places = Vec::new();
+        self.table.find(hash, |place| {
+            if self.bytes(place) == Some(term) {
+                places.push(place);
+            }
+            false
+        });
+        places
     }
 
     /// The place that has the term: one that keys lead to, if there is one.
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
-        self.find_all(hash, term).max_by_key(|&place| match self.state(place) {
+        let keys = |place: &u32| match self.state(*place) {
             State::Live(keys) => keys,
             _ => 0,
-        })
+        };
+        self.find_all(hash, term).into_iter().max_by_key(keys)
     }
 
     /// Stores a new term at a free place, or at the end, for [`Terms::find`] to find.
@@ -228,13 +236,8 @@ impl Terms {
     }
 
     /// Lets go of the last place of a term in an index without files, which nothing leads to.
-    pub(super) fn release_idle(
-        &mut self,
-        place: u32,
-        stamp: usize,
-        hash_of: impl Fn(&[u8]) -> u32,
-    ) {
-        self.unlist(place, hash_of);
+    pub(super) fn release_idle(&mut self, place: u32, hash: u32, stamp: usize) {
+        self.table.remove(hash, place);
         self.let_pass(place, stamp);
     }
 
