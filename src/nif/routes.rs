@@ -270,6 +270,26 @@ fn list_next<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
     })
 }
 
+/// All targets of a namespace at once: a map with an id for each key and `[]` as its values, and the
+/// others. For a set of all of them, which takes the VM far longer to make of a list.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn list_set<'a>(env: Env<'a>, resource: &'a IndexResource, of: Term<'a>) -> Term<'a> {
+    let name = match target::name(of, Purpose { lasting: false, most: usize::MAX }) {
+        Ok(name) => name.unwrap_or_default(),
+        Err(fault) => return fault,
+    };
+    answer(env, resource, |index| {
+        let mut targets = Targets::new(env);
+        let mut listing = index.list_in(&name)?;
+        while listing.next_slice(index, |target| {
+            if let Target::Term(term) = target {
+                targets.term(term);
+            }
+        })? {}
+        Ok(targets.into_set())
+    })
+}
+
 /// How many distinct targets a namespace has.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn namespace_count<'a>(env: Env<'a>, resource: &'a IndexResource, of: Term<'a>) -> Term<'a> {

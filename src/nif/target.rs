@@ -132,6 +132,18 @@ impl<'a> Targets<'a> {
         self.count == 0
     }
 
+    /// With the ids as keys of a map.
+    pub(super) fn into_set(self) -> Term<'a> {
+        let env = self.ids.get_env();
+        let ids: Vec<Term<'a>> = self.ids.decode().unwrap_or_default();
+        let values = vec![Term::list_new_empty(env); ids.len()];
+        let set = Term::map_from_term_arrays(env, &ids, &values);
+        // An id that is listed twice came and went meanwhile.
+        let each = |set: Term<'a>, id: &Term<'a>| set.map_put(*id, values[0]).unwrap_or(set);
+        let set = set.unwrap_or_else(|_| ids.iter().fold(Term::map_new(env), each));
+        (set, self.others).encode(env)
+    }
+
     pub(super) fn into_term(self) -> Term<'a> {
         (self.ids, self.others).encode(self.ids.get_env())
     }

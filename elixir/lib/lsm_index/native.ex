@@ -170,6 +170,9 @@ defmodule LsmIndex.Native do
   @spec list_begin(ref, name) :: listing | error
   def list_begin(_ref, _name), do: not_loaded()
 
+  @spec list_set(ref, name) :: {%{optional(id :: term) => []}, others :: [term]} | error
+  def list_set(_ref, _name), do: not_loaded()
+
   @spec list_names(ref) :: listing | error
   def list_names(_ref), do: not_loaded()
 

@@ -298,6 +298,19 @@ defmodule LsmIndex.Routes do
   def reduce(%__MODULE__{index: index}, namespace, acc, fun),
     do: index.ref |> Native.list_begin(namespace) |> ok!() |> slices(acc, fun)
 
+  # What sets are made of, in every release so far; if that changes, it is only slower.
+  @set_of_one MapSet.new([1])
+  @set_is_map match?(%{map: %{1 => []}}, @set_of_one) and
+                %{MapSet.new() | map: %{1 => []}} == @set_of_one
+
+  @doc false
+  @spec set(t, namespace) :: {MapSet.t(), others :: [term]}
+  def set(%__MODULE__{index: index}, namespace) do
+    {map, others} = index.ref |> Native.list_set(namespace) |> ok!()
+    set = if @set_is_map, do: %{MapSet.new() | map: map}, else: MapSet.new(Map.keys(map))
+    {set, others}
+  end
+
   defp slices(listing, acc, fun) do
     case ok!(Native.list_next(listing)) do
       {[], []} -> acc

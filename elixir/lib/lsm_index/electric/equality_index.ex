@@ -234,25 +234,16 @@ defmodule LsmIndex.Electric.EqualityIndex do
         MapSet.new()
 
       [_row] ->
-        {ids, conditions} =
-          config
-          |> routes(filter)
-          |> Routes.reduce(name, {MapSet.new(), []}, &gather/2)
+        {ids, others} = config |> routes(filter) |> Routes.set(name)
 
-        Enum.reduce(conditions, ids, fn condition, ids ->
-          MapSet.union(ids, config.where_condition.all_shape_ids(filter, condition))
+        Enum.reduce(others, ids, fn
+          {id, _branch_key}, ids ->
+            MapSet.put(ids, id)
+
+          [condition], ids ->
+            MapSet.union(ids, config.where_condition.all_shape_ids(filter, condition))
         end)
     end
-  end
-
-  # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
-  defp gather({ids, others}, {all_ids, conditions}) do
-    all_ids = Enum.reduce(ids, all_ids, &MapSet.put(&2, &1))
-
-    Enum.reduce(others, {all_ids, conditions}, fn
-      {id, _branch_key}, {all_ids, conditions} -> {MapSet.put(all_ids, id), conditions}
-      [condition], {all_ids, conditions} -> {all_ids, [condition | conditions]}
-    end)
   end
 
   defp shapes({ids, []}, _config, _filter, _field, _types, _record), do: MapSet.new(ids)
