@@ -59,6 +59,8 @@ pub struct Index {
     pub(crate) census: Mutex<Census>,
     pub(crate) stripes: Stripes,
     pub(crate) purge: Mutex<Purge>,
+    /// Put, but not written yet.
+    pub(crate) stamp: Mutex<Option<Vec<u8>>>,
 }
 
 impl Index {
@@ -152,6 +154,7 @@ impl Index {
             census: Mutex::default(),
             stripes: Stripes::default(),
             purge: Mutex::default(),
+            stamp: Mutex::default(),
         }
     }
 
@@ -290,13 +293,16 @@ impl Index {
         }
     }
 
-    /// Keys with at least one id; exact, and independent of how many there are.
+    /// Keys with at least one id, those of namespaces among them, and one for each namespace; exact,
+    /// and independent of how many there are.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// As [`Index::get`].
     pub fn count(&self) -> Result<u64> {
         self.check_open()?;
-        Ok(self.lanes().map(Lane::live_keys).sum())
+        let keys: u64 = self.lanes().map(Lane::live_keys).sum();
+        let stamp = self.look_up(self.stamp_key(), usize::MAX, |chain| chain.cardinality() > 0)?;
+        Ok(keys.saturating_sub(u64::from(stamp == Some(true))))
     }
 
     /// Flushes (if there is a path), releases files, memory and the lock. Calls under way finish

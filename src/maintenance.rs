@@ -117,7 +117,7 @@ impl Index {
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned),
     /// [`Error::Io`](crate::Error::Io).
     pub fn flush(&self) -> Result<()> {
-        (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane))
+        self.with_stamp(|| (0..self.num_lanes()).try_for_each(|lane| self.flush_lane(lane)))
     }
 
     /// One lane's part of [`Index::flush`]: a bounded piece of work.
@@ -163,9 +163,11 @@ impl Index {
     pub fn sync(&self) -> Result<()> {
         let Some(wal) = &self.wal else { return self.check_open() };
         self.check_writable()?;
-        let mut unlogged = self.lanes().filter(|lane| lane.is_partly_logged());
-        unlogged.try_for_each(|lane| lane.flush(&self.upkeep()))?;
-        wal.sync()
+        self.with_stamp(|| {
+            let mut unlogged = self.lanes().filter(|lane| lane.is_partly_logged());
+            unlogged.try_for_each(|lane| lane.flush(&self.upkeep()))?;
+            wal.sync()
+        })
     }
 
     /// All distinct ids, ascending. Reads the whole index.
@@ -181,15 +183,13 @@ impl Index {
             all.sort_unstable();
             all.dedup();
         };
-        for lane in self.lanes() {
-            lane.for_each_key(|_, ids| {
-                all.extend_from_slice(ids);
-                if all.len() >= limit {
-                    shorten(&mut all);
-                    limit = limit.max(2 * all.len());
-                }
-            })?;
-        }
+        self.for_each_key(|_, ids| {
+            all.extend_from_slice(ids);
+            if all.len() >= limit {
+                shorten(&mut all);
+                limit = limit.max(2 * all.len());
+            }
+        })?;
         shorten(&mut all);
         Ok(all)
     }
@@ -201,7 +201,13 @@ impl Index {
     /// As [`Index::get`].
     pub fn for_each_key(&self, mut f: impl FnMut(Fingerprint, &[u32])) -> Result<()> {
         self.check_open()?;
-        self.lanes().try_for_each(|lane| lane.for_each_key(&mut f))
+        let stamp = self.stamp_key();
+        let mut each = |key, ids: &[u32]| {
+            if key != stamp {
+                f(key, ids)
+            }
+        };
+        self.lanes().try_for_each(|lane| lane.for_each_key(&mut each))
     }
 
     /// The index's shape and counters.

@@ -69,6 +69,19 @@ impl Index {
         Ok(self.hasher.scoped(Scope::of_namespace(namespace).number(), key))
     }
 
+    /// A key's fingerprint and the scope of its targets, in the namespace of that name or in the index
+    /// itself; none if there is no such namespace.
+    pub(crate) fn locate(
+        &self,
+        name: Option<&[u8]>,
+        key: &[u8],
+    ) -> Result<Option<(Fingerprint, Scope)>> {
+        let Some(name) = name else { return Ok(Some((self.fingerprint(key)?, Scope::INDEX))) };
+        let namespace = self.namespace(self.name(name)?)?;
+        let of = |namespace| Ok((self.key_in(namespace, key)?, Scope::of_namespace(namespace)));
+        namespace.map(of).transpose()
+    }
+
     /// Adds or removes a target of a key in a namespace, as [`Index::try_route`] does in the index
     /// itself. The first target makes the namespace, with the last it is gone.
     ///

@@ -119,7 +119,7 @@ impl Index {
             for (fingerprint, gone) in some {
                 // Nobody else changes these: their namespace's name is not found.
                 if self.change_key(lane, &gate, *fingerprint, gone, None, None)? {
-                    gone.iter().for_each(|&(id, _)| self.dictionary.release(id));
+                    gone.iter().for_each(|&(id, _)| drop(self.dictionary.release(id)));
                 }
             }
         }

@@ -29,7 +29,7 @@ defmodule LsmEqualityIndex do
   something after a restart, so ones that hold pids, ports, references or functions are refused.
   """
 
-  alias LsmIndex.{Error, Key, Loader, Postgres}
+  alias LsmIndex.{Error, Key, Loader, Postgres, Reconciler}
 
   @enforce_keys [:type, :lsm]
   defstruct [:type, :lsm, :residual, :parser]
@@ -112,6 +112,27 @@ defmodule LsmEqualityIndex do
   end
 
   @doc """
+  Brings the index in line with the shapes that should be in it, an enumerable of
+  `{value, shape_id, and_where}`, see `LsmIndex.Routes.reconcile/2`.
+
+      iex> index = LsmEqualityIndex.new(:int8)
+      iex> for n <- 1..3, do: LsmIndex.Index.add_shape(index, n, "shape-\#{n}", nil)
+      iex> LsmEqualityIndex.reconcile(index, [{1, "shape-1", nil}, {9, "shape-9", nil}])
+      {:ok, %{kept: 1, added: 1, removed: 2}}
+  """
+  @spec reconcile(
+          t,
+          Enumerable.t({value :: term, shape_id :: term, and_where :: term})
+        ) ::
+          {:ok, %{kept: non_neg_integer, added: non_neg_integer, removed: non_neg_integer}}
+          | {:error, Error.t()}
+  def reconcile(%__MODULE__{} = index, shapes) do
+    Reconciler.run(index.lsm, false, shapes, fn {value, shape_id, and_where} ->
+      {nil, key!(index, value), target(shape_id, and_where)}
+    end)
+  end
+
+  @doc """
   Counters of the underlying index, see `LsmIndex.stats/1`.
 
       iex> LsmEqualityIndex.stats(LsmEqualityIndex.new(:int8, num_lanes: 8)).num_lanes
@@ -169,6 +190,16 @@ defmodule LsmEqualityIndex do
     end
   end
 
+  # An id that is a small integer, with nothing left of its clause, is stored as it is. All other
+  # shapes are terms, which the engine keeps once however many keys lead to them.
+  @max_plain_id 0x3FFF_FFFF
+
+  @doc false
+  @spec target(shape_id :: term, and_where :: term) :: LsmIndex.Native.target()
+  def target(id, nil) when id in 0..@max_plain_id, do: id
+  def target(id, nil), do: {id}
+  def target(id, and_where), do: {id, and_where}
+
   defp pop_function(options, name, arity) do
     case Keyword.pop(options, name) do
       {function, options} when is_nil(function) or is_function(function, arity) ->
@@ -186,8 +217,6 @@ defmodule LsmEqualityIndex do
   defp pair!(_index, other),
     do: raise(ArgumentError, "load takes {value, shape_id}, got: #{inspect(other)}")
 
-  @max_plain_id 0x3FFF_FFFF
-
   defp id!(id) when id in 0..@max_plain_id, do: id
 
   defp id!(id) do
@@ -197,11 +226,8 @@ defmodule LsmEqualityIndex do
 end
 
 defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
+  import LsmEqualityIndex, only: [target: 2]
   alias LsmIndex.{Error, Key, Native, Writer}
-
-  # An id that is a small integer, with nothing left of its clause, is stored as it is. All other
-  # shapes are terms, which the engine keeps once however many keys lead to them.
-  @max_plain_id 0x3FFF_FFFF
 
   def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
 
@@ -307,10 +333,6 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   end
 
   defp ids_of(others, ids), do: Enum.reduce(others, ids, fn {id, _rest}, ids -> [id | ids] end)
-
-  defp target(id, nil) when id in 0..@max_plain_id, do: id
-  defp target(id, nil), do: {id}
-  defp target(id, and_where), do: {id, and_where}
 
   defp check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
     raise ArgumentError,

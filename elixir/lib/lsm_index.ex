@@ -388,6 +388,31 @@ defmodule LsmIndex do
   end
 
   @doc """
+  Says how far the index has seen, for instance a position in the log of the database that it
+  follows: any term whose encoding has 191 bytes at the most.
+
+  A stamp is in order with the changes before it. After a crash, `stamp/1` gives one that was put
+  here, and all changes that returned before that one was put are there (those with the index's
+  durability). It is no key: `count/1` and `ids/1` know nothing of it.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.stamp(index)
+      nil
+      iex> LsmIndex.put_stamp(index, {:lsn, 0x16B3748})
+      iex> LsmIndex.stamp(index)
+      {:lsn, 0x16B3748}
+  """
+  @spec put_stamp(index, term) :: :ok | {:error, Error.t()}
+  def put_stamp(index, stamp) do
+    with {:ok, %LsmIndex{ref: ref, durability: durability}} <- Names.fetch(index),
+         do: Error.wrap(Native.put_stamp(ref, stamp, durability))
+  end
+
+  @doc "The stamp that was put last, `nil` if there is none."
+  @spec stamp(index) :: term
+  def stamp(index), do: read(Native.stamp(Names.fetch!(index).ref))
+
+  @doc """
   Counters of the index: `:num_lanes`, `:total_overlay_entries`, `:total_segment_entries`,
   `:total_segments`, `:total_entries` and others.
 

@@ -5,7 +5,7 @@
 //! is part of the terms, means nothing else meanwhile.
 
 use super::counts::State;
-use super::{Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
+use super::{Address, Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::sync::atomic::Ordering;
 
 impl Dictionary {
@@ -95,14 +95,24 @@ impl Dictionary {
         (scope == Scope::NAMES).then(|| name.to_vec())
     }
 
-    /// A key does not lead to the term any more.
-    pub(crate) fn release(&self, id: u32) {
+    /// A key does not lead to the term any more. The name of its namespace, if that is empty now.
+    pub(crate) fn release(&self, id: u32) -> Option<Vec<u8>> {
         let namespace = self.scope_of(id).and_then(Scope::namespace);
-        let Some(shard) = self.used_shard(shard_of(id)) else { return };
+        let shard = self.used_shard(shard_of(id))?;
         let last = self.drop_reference(&mut shard.write(), place_of(id), None);
-        if let Some(namespace) = namespace.filter(|_| last) {
-            self.drop_members(namespace, 1);
+        let namespace = namespace.filter(|_| last)?;
+        if self.drop_members(namespace, 1) > 0 {
+            return None;
         }
+        self.name(namespace)
+    }
+
+    /// The ids of a term; more than one only after a crash.
+    pub(crate) fn ids_of_term(&self, term: &[u8]) -> Vec<u32> {
+        let Address { shard, hash } = self.address(term);
+        let Some(terms) = self.used_shard(shard) else { return Vec::new() };
+        let places = terms.read().find_all(hash, term);
+        places.into_iter().map(|place| id_of(shard, place)).collect()
     }
 
     fn members_of_name(&self, name: u32) -> Option<u32> {

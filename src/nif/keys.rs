@@ -171,9 +171,8 @@ impl<'a> Question<'a> {
         bytes: &mut usize,
     ) -> Result<Option<Term<'a>>> {
         let mut targets = Targets::new(env);
-        let mut look_up = |key: &[u8]| {
-            routes::add_targets(index, self.name.as_deref(), key, most, &mut targets)
-        };
+        let mut look_up =
+            |key: &[u8]| routes::add_targets(index, self.name.as_deref(), key, most, &mut targets);
         let read = |ty, key: &mut Vec<u8>| canonical(ty, &self.text, key);
         let mut key = Vec::with_capacity(self.text.len() + 16);
         let all = match &self.types {

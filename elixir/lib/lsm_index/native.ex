@@ -10,6 +10,7 @@ defmodule LsmIndex.Native do
   @type loader :: reference
   @type listing :: reference
   @type verifier :: reference
+  @type reconciler :: reference
   @type error :: {:error, {reason :: atom, message :: String.t(), detail :: map}}
   @type key :: binary
   @type id :: non_neg_integer
@@ -184,6 +185,21 @@ defmodule LsmIndex.Native do
 
   @spec namespace_drop(ref, name, durability) :: boolean | :busy | error
   def namespace_drop(_ref, _name, _durability), do: not_loaded()
+
+  @spec reconcile_begin(ref, in_namespaces :: boolean) :: reconciler | error
+  def reconcile_begin(_ref, _in_namespaces), do: not_loaded()
+
+  @spec reconcile_name(reconciler, [{name, key, target}]) :: [boolean] | error
+  def reconcile_name(_reconciler, _routes), do: not_loaded()
+
+  @spec reconcile_step(reconciler, durability) :: :more | {:done, non_neg_integer} | error
+  def reconcile_step(_reconciler, _durability), do: not_loaded()
+
+  @spec put_stamp(ref, term, durability) :: :ok | error
+  def put_stamp(_ref, _stamp, _durability), do: not_loaded()
+
+  @spec stamp(ref) :: term | error
+  def stamp(_ref), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -29,7 +29,7 @@ defmodule LsmIndex.Routes do
   `1.0` differ, as they do in ETS; a parser is needed then.
   """
 
-  alias LsmIndex.{Error, Key, Names, Native, Postgres, Writer}
+  alias LsmIndex.{Error, Key, Names, Native, Postgres, Reconciler, Writer}
 
   @enforce_keys [:index]
   defstruct [:index, :parser, keys: :canonical]
@@ -210,6 +210,51 @@ defmodule LsmIndex.Routes do
   @spec drop(t, namespace) :: :ok | {:error, Error.t()}
   def drop(%__MODULE__{index: index}, namespace),
     do: index.ref |> Native.namespace_drop(namespace, index.durability) |> done()
+
+  @doc """
+  Brings the routes in line with those that should be: all of an enumerable of
+  `{namespace, type, value, shape_id}` and `{:condition, namespace, type, value, condition}`. Adds
+  what is missing, and removes what is not named from all namespaces. Answers how many routes were
+  `:kept`, `:added` and `:removed`; conditions count as routes.
+
+  It is meant for the time after a restart: the index routes at once, and what its source knows
+  better is put right meanwhile. Routes that are added by others while this runs stay, whether they
+  are named or not. It holds 16 bytes for each route.
+
+      iex> alias LsmIndex.Routes
+      iex> {:ok, routes} = Routes.open(:memory)
+      iex> for n <- 1..3, do: Routes.add(routes, :ids, :int8, n, "shape-\#{n}")
+      iex> Routes.reconcile(routes, [{:ids, :int8, 1, "shape-1"}, {:ids, :int8, 9, "shape-9"}])
+      {:ok, %{kept: 1, added: 1, removed: 2}}
+      iex> Routes.affected(routes, :ids, :int8, "2")
+      {:ok, [], []}
+  """
+  @spec reconcile(
+          t,
+          Enumerable.t(
+            {namespace, type, value :: term, shape_id}
+            | {:condition, namespace, type, value :: term, condition}
+          )
+        ) ::
+          {:ok, %{kept: non_neg_integer, added: non_neg_integer, removed: non_neg_integer}}
+          | {:error, Error.t()}
+  def reconcile(%__MODULE__{} = routes, wanted) do
+    Reconciler.run(routes.index, true, wanted, fn
+      {:condition, namespace, type, value, condition} ->
+        {namespace, key!(routes, type, value), [condition]}
+
+      {namespace, type, value, shape_id} ->
+        {namespace, key!(routes, type, value), {shape_id}}
+    end)
+  end
+
+  @doc "Says how far the routes have seen, see `LsmIndex.put_stamp/2`."
+  @spec put_stamp(t, term) :: :ok | {:error, Error.t()}
+  def put_stamp(%__MODULE__{index: index}, stamp), do: LsmIndex.put_stamp(index, stamp)
+
+  @doc "The stamp that was put last, `nil` if there is none."
+  @spec stamp(t) :: term
+  def stamp(%__MODULE__{index: index}), do: LsmIndex.stamp(index)
 
   ## For the adapters
 

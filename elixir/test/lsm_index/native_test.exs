@@ -44,12 +44,14 @@ defmodule LsmIndex.NativeTest do
       index = Native.new_memory(%{num_lanes: 4, compaction_threshold: 3})
       loader = Native.load_begin(index)
       listing = Native.list_begin(index, nil)
+      reconciler = Native.reconcile_begin(index, :rand.uniform(2) == 1)
       {:ok, verifier} = Native.verify_begin(stored)
 
       resources = %{
         index: index,
         loader: loader,
         listing: listing,
+        reconciler: reconciler,
         verifier: verifier,
         dir: dir,
         stored: stored
@@ -89,6 +91,7 @@ defmodule LsmIndex.NativeTest do
         :rand.uniform(8) == 1 -> first
         name in [:load_add, :load_step] -> resources.loader
         name == :list_next -> resources.listing
+        name in [:reconcile_name, :reconcile_step] -> resources.reconciler
         name == :new_memory -> options(resources)
         true -> resources.index
       end

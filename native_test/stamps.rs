@@ -1,0 +1,146 @@
+//! Stamps: how far an index has seen, in order with its changes.
+
+mod support;
+
+use lsm_index::{Config, Durability, Error, Index, MAX_STAMP_LEN, Op, verify};
+use support::small::temporary;
+
+fn open(path: &std::path::Path, durability: Durability) -> Index {
+    let config = Config { durability, ..support::config(4, 100) };
+    Index::open(path, &config).expect("open")
+}
+
+fn stamp(index: &Index) -> Option<Vec<u8>> {
+    index.stamp().expect("stamp")
+}
+
+#[test]
+fn a_stamp_is_what_was_put_last_and_no_key() {
+    let index = Index::in_memory(&support::config(4, 2)).expect("in memory");
+    assert_eq!(stamp(&index), None);
+    for len in [0, 1, 8, 3, MAX_STAMP_LEN, 7, 0] {
+        let put: Vec<u8> = (0..len).map(|n| (n * 31 + len) as u8).collect();
+        index.put_stamp(&put, Durability::Memory).expect("put");
+        assert_eq!(stamp(&index), Some(put));
+        assert_eq!(index.count().expect("count"), 0);
+        assert_eq!(index.ids().expect("ids"), [0; 0]);
+        index.for_each_key(|_, _| panic!("a key")).expect("keys");
+        while index.work().expect("work") {}
+    }
+    index.put(b"key", 7).expect("put");
+    assert_eq!((index.count().expect("count"), index.ids().expect("ids")), (1, vec![7]));
+    let long = index.put_stamp(&[7; MAX_STAMP_LEN + 1], Durability::Memory);
+    assert!(matches!(long, Err(Error::TooLarge { .. })));
+}
+
+/// What the stamp speaks for is there after a crash, whatever came after it.
+#[test]
+fn a_stamp_never_tells_of_more_than_is_there() {
+    for durability in [Durability::Memory, Durability::Os, Durability::Sync] {
+        for kept in 0..30_u32 {
+            let dir = temporary();
+            let index = open(dir.path(), durability);
+            for n in 0..30_u32 {
+                index.put(&n.to_le_bytes(), n).expect("put");
+                index.put_stamp(&n.to_le_bytes(), durability).expect("stamp");
+                match n {
+                    n if n == kept => index.sync().expect("sync"),
+                    n if n % 7 == 3 => drop(index.work().expect("work")),
+                    // A lane alone says nothing of the others.
+                    n if n % 7 == 5 => index.flush_lane(n % 4).expect("flush"),
+                    _ => {}
+                }
+            }
+            assert_eq!(stamp(&index), Some(29_u32.to_le_bytes().to_vec()));
+            drop(index);
+            verify(dir.path()).expect("sound");
+            let index = open(dir.path(), durability);
+            let seen = stamp(&index).expect("stamped");
+            let seen = u32::from_le_bytes(seen.try_into().expect("four bytes"));
+            assert!(seen >= kept);
+            if durability != Durability::Memory {
+                assert_eq!(seen, 29);
+            }
+            for n in 0..=seen {
+                assert_eq!(index.get(&n.to_le_bytes()).expect("get").as_slice(), [n]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stamp_outlives_a_close_and_whatever_the_log_does() {
+    for durability in [Durability::Memory, Durability::Os] {
+        let dir = temporary();
+        for n in 0..5_u8 {
+            let index = open(dir.path(), durability);
+            let before = n.checked_sub(1).map(|before| vec![before; 8]);
+            assert_eq!(stamp(&index), before);
+            index.put_stamp(&[n; 8], durability).expect("stamp");
+            for k in 0..500_u32 {
+                index.put(&k.to_le_bytes(), u32::from(n)).expect("put");
+            }
+            index.compact().expect("compact");
+            index.close().expect("close");
+            assert!(matches!(index.stamp(), Err(Error::Closed)));
+            assert!(matches!(index.put_stamp(b"", durability), Err(Error::Closed)));
+        }
+    }
+}
+
+/// The routes named stay, the others go, and so do namespaces without any.
+#[test]
+fn a_reconciliation_leaves_what_was_named() {
+    let dir = temporary();
+    let (name, key) = (|n: u32| format!("name {n}").into_bytes(), |n: u32| n.to_le_bytes());
+    let index = open(dir.path(), Durability::Os);
+    let put = |index: &Index, n: u32, k: u32, term: &[u8]| {
+        index.route_in(&name(n), &key(k), term, Op::Put, Durability::Os).expect("put").changed
+    };
+    for k in 0..300 {
+        put(&index, k % 3, k, b"kept");
+        put(&index, k % 3, k, b"gone");
+        put(&index, 3, k, b"gone");
+        index.put(&key(k), k).expect("put");
+    }
+    let mut reconciler = index.begin_reconciliation(true).expect("begin");
+    assert!(put(&index, 7, 1, b"added meanwhile"));
+    for k in 0..310 {
+        let named =
+            reconciler.name(&index, Some(&name(k % 3)), &key(k), lsm_index::Target::Term(b"kept"));
+        assert_eq!(named.expect("named"), k < 300);
+    }
+    let absent = lsm_index::Target::Term(b"gone");
+    assert!(!reconciler.name(&index, Some(b"nowhere"), &key(1), absent).expect("named"));
+    while reconciler.step(&index, Durability::Os).expect("step") {}
+    assert_eq!(reconciler.removed(), 600);
+    while index.work().expect("work") {}
+    drop(index);
+
+    let index = open(dir.path(), Durability::Os);
+    // The name of what was emptied is dropped without log, and may be there again.
+    while index.work().expect("work") {}
+    for k in 0..300 {
+        let targets = |n| {
+            let mut found = Vec::new();
+            let most = lsm_index::Most::ALL;
+            let each = |term: &[u8]| found.push(term.to_vec());
+            assert!(index.targets_in(&name(n), &key(k), most, each).expect("targets"));
+            found
+        };
+        assert_eq!(targets(k % 3), [b"kept".to_vec()]);
+        assert_eq!(targets(3), [[0; 0]; 0]);
+        assert_eq!(index.get(&key(k)).expect("get").as_slice(), [k], "no namespace's");
+    }
+    assert_eq!(index.count_in(&name(7)).expect("count"), 1);
+    // Three of 100 keys each, one with one; their names; the index's own.
+    assert_eq!(index.count().expect("count"), 301 + 4 + 300);
+
+    let mut own = index.begin_reconciliation(false).expect("begin");
+    for k in 0..100 {
+        assert!(own.name(&index, None, &key(k), lsm_index::Target::Id(k)).expect("named"));
+    }
+    while own.step(&index, Durability::Os).expect("step") {}
+    assert_eq!(own.removed(), 200);
+    assert_eq!(index.count().expect("count"), 301 + 4 + 100);
+}

@@ -1,0 +1,129 @@
+//! Reconciliations, and stamps.
+
+use parking_lot::Mutex;
+use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
+
+use super::code::{self, Purpose};
+use super::target;
+use super::term::{self, Decoded};
+use super::writes::with_wakeup;
+use super::{IndexResource, answer, done, more, nil, routes};
+use crate::reconcile::Reconciler;
+use crate::routes::Target;
+use crate::write::Attempt;
+
+/// A reconciliation under way.
+pub(crate) struct ReconcilerResource {
+    index: ResourceArc<IndexResource>,
+    reconciler: Mutex<Reconciler>,
+}
+
+#[rustler::resource_impl]
+impl Resource for ReconcilerResource {}
+
+/// Of the routes of all namespaces, or of the index's own.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn reconcile_begin<'a>(
+    env: Env<'a>,
+    index: ResourceArc<IndexResource>,
+    in_namespaces: bool,
+) -> Term<'a> {
+    let held = index.clone();
+    answer(env, &index, |index| {
+        let reconciler = Mutex::new(index.begin_reconciliation(in_namespaces)?);
+        Ok(ResourceArc::new(ReconcilerResource { index: held, reconciler }).encode(env))
+    })
+}
+
+/// For each of `[{name, key, target}]`, whether that route is there.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn reconcile_name<'a>(env: Env<'a>, resource: &'a ReconcilerResource, named: Term<'a>) -> Term<'a> {
+    let what = "the routes are not a list";
+    let decoded = term::elements(named, what, usize::MAX, |route, _place| route_of(route));
+    let named = match decoded {
+        Ok(named) => named.unwrap_or_default(),
+        Err(fault) => return fault,
+    };
+    answer(env, &resource.index, |index| {
+        let mut reconciler = resource.reconciler.lock();
+        let mut there = Vec::with_capacity(named.len());
+        for Named { name, key, target } in &named {
+            let target = match target {
+                target::Target::Plain(id) => Target::Id(*id),
+                target::Target::Term(term) => Target::Term(term),
+            };
+            there.push(reconciler.name(index, name.as_deref(), key, target)?);
+        }
+        Ok(there.encode(env))
+    })
+}
+
+struct Named<'a> {
+    name: routes::Name,
+    key: &'a [u8],
+    target: target::Target,
+}
+
+fn route_of<'a>(route: Term<'a>) -> Decoded<'a, Named<'a>> {
+    let env = route.get_env();
+    let Ok((name, key, target)) = route.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
+        return Err(super::error::invalid_argument(env, "a route is not {name, key, target}"));
+    };
+    let purpose = Purpose { lasting: false, most: usize::MAX };
+    let encoded = (routes::name(name, purpose)?, target::encode(target, purpose)?);
+    match encoded {
+        (Some(name), Some(target)) => Ok(Named { name, key: term::key(key)?, target }),
+        _ => Err(super::error::invalid_argument(env, "a term is too long")),
+    }
+}
+
+/// Removes what nobody named, a lane at a time; at last how many that were.
+#[rustler::nif(schedule = "DirtyIo")]
+fn reconcile_step<'a>(
+    env: Env<'a>,
+    resource: &'a ReconcilerResource,
+    durability: Term<'a>,
+) -> Term<'a> {
+    let durability = match term::durability(durability) {
+        Ok(durability) => durability,
+        Err(fault) => return fault,
+    };
+    let step = answer(env, &resource.index, |index| {
+        let mut reconciler = resource.reconciler.lock();
+        Ok(if reconciler.step(index, durability)? {
+            more().encode(env)
+        } else {
+            (done(), reconciler.removed()).encode(env)
+        })
+    });
+    resource.index.wake_compactor(env, resource.index.encode(env));
+    step
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn put_stamp<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    stamp: Term<'a>,
+    durability: Term<'a>,
+) -> Term<'a> {
+    let purpose = Purpose { lasting: true, most: crate::MAX_STAMP_LEN };
+    match (target::name(stamp, purpose), term::durability(durability)) {
+        (Ok(Some(stamp)), Ok(durability)) => with_wakeup(env, reference, |index| {
+            index.put_stamp(&stamp, durability).map(|()| Attempt::Done(super::ok()))
+        }),
+        (Ok(None), Ok(_)) => {
+            super::error::invalid_argument(env, "a stamp's encoding has more than 191 bytes")
+        }
+        (Err(fault), _) | (_, Err(fault)) => fault,
+    }
+}
+
+/// `nil` if there is none.
+#[rustler::nif]
+fn stamp<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| {
+        let stamp = index.stamp()?.and_then(|stamp| code::decode(env, &stamp));
+        Ok(stamp.unwrap_or_else(|| nil().encode(env)))
+    })
+}

@@ -1,0 +1,146 @@
+//! The stamp: a few bytes that say how far the index has seen, in order with its changes.
+//!
+//! It is a key of the index, whose ids spell it, three bytes each, so that all that holds for
+//! changes holds for it: after a crash it never tells of more than what is there. Where changes are
+//! not logged that takes some care: the stamp is written only once they are in segments.
+
+use crate::change::Op;
+use crate::config::Durability;
+use crate::dictionary::Scope;
+use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::wal::Wal;
+
+/// The longest stamp, in bytes.
+pub const MAX_STAMP_LEN: usize = IDS * PER_ID - 1;
+
+/// Ids of the stamp: six bits say which one it is, the other 24 are its bytes.
+const IDS: usize = 64;
+const PER_ID: usize = 3;
+const SHIFT: u32 = 24;
+
+/// Its length, its bytes and zeros, dealt to ids; these ascend.
+fn spell(stamp: &[u8]) -> Vec<u32> {
+    let mut bytes = vec![stamp.len() as u8];
+    bytes.extend_from_slice(stamp);
+    let ids = bytes.chunks(PER_ID).enumerate().map(|(place, some)| {
+        let mut word = [0, 0, 0, 0];
+        word[1..=some.len()].copy_from_slice(some);
+        (place as u32) << SHIFT | u32::from_be_bytes(word)
+    });
+    ids.collect()
+}
+
+/// None if the ids spell nothing.
+fn read(ids: &[u32]) -> Option<Vec<u8>> {
+    let in_order = ids.iter().zip(0..).all(|(id, place)| id >> SHIFT == place);
+    let mut bytes = ids.iter().flat_map(|id| id.to_be_bytes().into_iter().skip(1));
+    let len = usize::from(bytes.next()?);
+    let stamp: Vec<u8> = bytes.take(len).collect();
+    (in_order && stamp.len() == len).then_some(stamp)
+}
+
+impl Index {
+    /// Its key: in the scope of the index itself, none of whose keys are hashed like that.
+    pub(crate) fn stamp_key(&self) -> Fingerprint {
+        self.hasher.scoped(Scope::INDEX.number(), b"stamp")
+    }
+
+    /// Says how far the index has seen, after all changes that returned before. It speaks for those
+    /// of its own durability: without log, it lasts from the next flush, sync or close on.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] beyond [`MAX_STAMP_LEN`] bytes; as [`Index::put`].
+    pub fn put_stamp(&self, stamp: &[u8], durability: Durability) -> Result<()> {
+        if stamp.len() > MAX_STAMP_LEN {
+            return Err(Error::TooLarge { what: "a stamp", limit: MAX_STAMP_LEN as u64 });
+        }
+        self.check_writable()?;
+        let mut pending = self.stamp.lock();
+        if self.path().is_some() && durability == Durability::Memory {
+            *pending = Some(stamp.to_vec());
+            return Ok(());
+        }
+        self.write_stamp(stamp, self.wal_for(durability))?;
+        *pending = None;
+        drop(pending);
+        self.settle(durability)
+    }
+
+    fn write_stamp(&self, stamp: &[u8], wal: Option<&Wal>) -> Result<()> {
+        let key = self.stamp_key();
+        let number = self.slots.lane(key);
+        let lane = self.lane_or_new(number);
+        loop {
+            {
+                let gate = lane.gate();
+                self.check_open()?;
+                if !lane.is_stalled(self.limits) && !wal.is_some_and(Wal::is_full) {
+                    let new = spell(stamp);
+                    let mut wanted: Vec<(u32, Op)> = new.iter().map(|&id| (id, Op::Put)).collect();
+                    let old = self.stamp_ids()?;
+                    let gone = old.into_iter().filter(|id| !new.contains(id));
+                    wanted.extend(gone.map(|id| (id, Op::Delete)));
+                    wanted.sort_unstable_by_key(|&(id, _)| id);
+                    return self.change_key(lane, &gate, key, &wanted, wal, None).map(drop);
+                }
+            }
+            self.make_way(key)?;
+        }
+    }
+
+    fn stamp_ids(&self) -> Result<Vec<u32>> {
+        let ids = self.look_up(self.stamp_key(), usize::MAX, |chain| chain.id_set())?;
+        Ok(ids.map_or(Vec::new(), |ids| ids.as_slice().to_vec()))
+    }
+
+    /// The stamp that was put last; none if there never was one.
+    ///
+    /// # Errors
+    /// As [`Index::get`].
+    pub fn stamp(&self) -> Result<Option<Vec<u8>>> {
+        self.check_open()?;
+        let pending = self.stamp.lock().clone();
+        if pending.is_some() {
+            return Ok(pending);
+        }
+        Ok(read(&self.stamp_ids()?))
+    }
+
+    /// Runs a flush of all lanes; what was stamped before it is written after it.
+    pub(crate) fn with_stamp(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+        let pending = self.stamp.lock().clone();
+        flush()?;
+        let Some(stamp) = pending else { return Ok(()) };
+        {
+            let mut pending = self.stamp.lock();
+            if pending.as_ref() != Some(&stamp) {
+                // Another one was put meanwhile, and may speak for what is not flushed.
+                return Ok(());
+            }
+            self.write_stamp(&stamp, None)?;
+            *pending = None;
+        }
+        self.flush_lane(self.slots.lane(self.stamp_key()) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spelled_is_read() {
+        for len in 0..=MAX_STAMP_LEN {
+            let stamp: Vec<u8> = (0..len).map(|n| (n * 37) as u8).collect();
+            let ids = spell(&stamp);
+            assert!(ids.len() <= IDS && ids.is_sorted());
+            assert!(ids.iter().all(|&id| id < crate::TERM_ID_FLAG));
+            assert_eq!(read(&ids), Some(stamp));
+        }
+        for unfit in [&[][..], &[0x0200_0000], &[0x0003_0000], &[0x0005_0101, 0x0201_0101]] {
+            assert_eq!(read(unfit), None, "{unfit:x?}");
+        }
+    }
+}
