@@ -15,9 +15,13 @@ defmodule LsmIndex.Telemetry do
   | `[:lsm_index, :stall]` | `duration` | `path`, `operation` |
   | `[:lsm_index, :compactor, :error]` | | `error` |
   | `[:lsm_index, :poisoned]` | | `error` |
+  | `[:lsm_index, :shadow, :difference]` | `missing`, `extra` | `condition_id`, `field`, `value`, `missing`, `extra` |
 
   A recovery is told of if there was something to recover, `:poisoned` once, when writes are refused
   until the index is opened again.
+
+  A difference is what `LsmIndex.Electric.Shadow` found: the measurements are numbers of shapes, the
+  metadata has the shapes.
 
   `path` is `:memory` for an index without one; those are neither announced when they are opened
   nor when they are closed. `result` is `:ok` or `{:error, error}`. A stall is a write that

@@ -40,8 +40,8 @@ defmodule LsmIndex.Electric.EqualityIndex do
       that name one value twice, such as `id IN (1, 1)`.
   """
 
+  alias LsmIndex.Electric.Fields
   alias LsmIndex.Routes
-  import LsmIndex.Routes, only: [is_short: 1]
 
   @typedoc "A filter: a struct whose `counters_table` is a table of ETS."
   @type filter :: %{:counters_table => :ets.table(), optional(atom) => term}
@@ -115,34 +115,34 @@ defmodule LsmIndex.Electric.EqualityIndex do
   @doc false
   def config!(options) do
     options =
-      Keyword.validate!(options, [
-        :filter,
-        :where_condition,
-        :parser,
+      Keyword.validate!(options,
+        filter: nil,
+        where_condition: nil,
+        parser: nil,
         keys: :canonical,
         index: []
-      ])
+      )
 
     for required <- [:filter, :where_condition], is_nil(options[required]) do
       raise ArgumentError, "use LsmIndex.Electric.EqualityIndex needs #{required}:, a module"
     end
 
-    Map.new(options)
+    options |> Map.new() |> Map.put(:tag, LsmIndex)
   end
 
   @doc false
   def add(config, filter, condition_id, shape_id, %{operation: "="} = optimisation, branch_key) do
     %{field: field, type: type, value: value, and_where: and_where} = optimisation
-    routes = routes(config, filter)
+    routes = Fields.routes(config, filter)
     name = {condition_id, field}
-    key = key!(routes, type, value)
+    key = Fields.key!(routes, type, value)
 
     if is_nil(and_where) do
-      change!(routes, :put, name, key, shape(shape_id, branch_key))
-      remember_type(filter, routes, name, type)
+      Fields.change!(routes, :put, name, key, shape(shape_id, branch_key))
+      Fields.remember(config, filter, routes, name, type)
     else
       next = condition(routes, name, key) || new_condition(config, filter, routes, name, key)
-      remember_type(filter, routes, name, type)
+      Fields.remember(config, filter, routes, name, type)
       config.where_condition.add_shape(filter, next, shape_id, and_where, branch_key)
     end
   end
@@ -150,20 +150,16 @@ defmodule LsmIndex.Electric.EqualityIndex do
   @doc false
   def remove(config, filter, condition_id, shape_id, %{operation: "="} = optimisation, branch_key) do
     %{field: field, type: type, value: value, and_where: and_where} = optimisation
-    routes = routes(config, filter)
+    routes = Fields.routes(config, filter)
     name = {condition_id, field}
 
-    with {:ok, key} <- key(routes, type, value),
+    with {:ok, key} <- Fields.key(routes, type, value),
          target when not is_nil(target) <-
            gone(config, filter, routes, name, key, {shape_id, and_where, branch_key}) do
-      case change!(routes, :delete, name, key, target) do
-        :changed -> :ok
-        :emptied -> forget_types(filter, name)
-        :unchanged -> if Routes.count(routes, name) == 0, do: :deleted, else: :ok
-      end
+      Fields.delete!(config, filter, routes, name, key, target)
     else
       nil -> :ok
-      :error -> if Routes.count(routes, name) == 0, do: :deleted, else: :ok
+      :error -> Fields.left(routes, name)
     end
   end
 
@@ -182,16 +178,9 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   @doc false
   def affected(config, filter, condition_id, field, record) do
-    with %{^field => text} when not is_nil(text) <- record,
-         [{_, types, ref}] <- :ets.lookup(filter.counters_table, row({condition_id, field})) do
-      found =
-        if is_reference(ref) and is_short(text),
-          do: Routes.read_natively(ref, {condition_id, field}, types, text),
-          else: config |> routes(filter) |> Routes.read({condition_id, field}, types, text)
-
-      shapes(found, config, filter, field, types, record)
-    else
-      _no_value_or_type -> MapSet.new()
+    case Fields.read(config, filter, {condition_id, field}, field, record) do
+      nil -> MapSet.new()
+      {types, found} -> shapes(found, config, filter, field, types, record)
     end
   end
 
@@ -200,7 +189,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
     asked =
       for {field, record} <- fields_and_records do
         with %{^field => text} when not is_nil(text) <- record,
-             [{_, types, _ref}] <- :ets.lookup(filter.counters_table, row({condition_id, field})) do
+             types when not is_nil(types) <- Fields.types(config, filter, {condition_id, field}) do
           {field, types, text, record}
         else
           _no_value_or_type -> nil
@@ -210,7 +199,9 @@ defmodule LsmIndex.Electric.EqualityIndex do
     questions = for {field, types, text, _} <- asked, do: {{condition_id, field}, types, text}
 
     answers =
-      if questions == [], do: [], else: config |> routes(filter) |> Routes.read_many(questions)
+      if questions == [],
+        do: [],
+        else: config |> Fields.routes(filter) |> Routes.read_many(questions)
 
     answered(asked, answers, config, filter)
   end
@@ -229,21 +220,15 @@ defmodule LsmIndex.Electric.EqualityIndex do
   def all(config, filter, condition_id, field) do
     name = {condition_id, field}
 
-    case :ets.lookup(filter.counters_table, row(name)) do
-      [] ->
-        MapSet.new()
+    {ids, others} = Fields.all(config, filter, name)
 
-      [_row] ->
-        {ids, others} = config |> routes(filter) |> Routes.set(name)
+    Enum.reduce(others, ids, fn
+      {id, _branch_key}, ids ->
+        MapSet.put(ids, id)
 
-        Enum.reduce(others, ids, fn
-          {id, _branch_key}, ids ->
-            MapSet.put(ids, id)
-
-          [condition], ids ->
-            MapSet.union(ids, config.where_condition.all_shape_ids(filter, condition))
-        end)
-    end
+      [condition], ids ->
+        MapSet.union(ids, config.where_condition.all_shape_ids(filter, condition))
+    end)
   end
 
   defp shapes({ids, []}, _config, _filter, _field, _types, _record), do: MapSet.new(ids)
@@ -259,28 +244,13 @@ defmodule LsmIndex.Electric.EqualityIndex do
     end)
   end
 
-  defp shapes(:error, _config, _filter, field, types, _record) do
-    type = if is_list(types), do: hd(types), else: types
-    raise "Could not parse value for field #{inspect(field)} of type #{inspect(type)}"
-  end
+  defp shapes(:error, _config, _filter, field, types, _record),
+    do: Fields.unread!(field, types)
 
   # One shape can be filed under a constant for several branches of its clause, which are removed
   # one by one.
   defp shape(shape_id, []), do: {shape_id}
   defp shape(shape_id, branch_key), do: {shape_id, branch_key}
-
-  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key.
-  @null <<0>>
-
-  defp key(_routes, _type, nil), do: {:ok, @null}
-  defp key(routes, type, value), do: Routes.key(routes, type, value)
-
-  defp key!(routes, type, value) do
-    with :error <- key(routes, type, value) do
-      raise ArgumentError, "no constant of type #{inspect(type)}: #{inspect(value)}"
-    end
-    |> elem(1)
-  end
 
   defp condition(routes, name, key) do
     {_ids, others} = Routes.targets(routes, name, key)
@@ -290,59 +260,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
   defp new_condition(config, filter, routes, name, key) do
     next = config.filter.next_condition_id(filter)
     config.where_condition.init(filter, next)
-    change!(routes, :put, name, key, [next])
+    Fields.change!(routes, :put, name, key, [next])
     next
-  end
-
-  defp change!(routes, op, name, key, target) do
-    with {:error, error} <- Routes.change(routes, op, name, key, target), do: raise(error)
-  end
-
-  ## The filter's table
-
-  defp row(name), do: {LsmIndex, name}
-
-  defp routes(config, %{counters_table: table}) do
-    case :ets.lookup(table, LsmIndex) do
-      [{_, routes}] ->
-        routes
-
-      [] ->
-        routes = open!(config)
-        :ets.insert(table, {LsmIndex, routes})
-        routes
-    end
-  end
-
-  defp open!(%{keys: keys, parser: parser, index: options}) do
-    parser = with {module, function} <- parser, do: Function.capture(module, function, 2)
-
-    case LsmIndex.open(:memory, options) do
-      {:ok, index} -> Routes.new(index, keys: keys, parser: parser)
-      {:error, error} -> raise error
-    end
-  end
-
-  # The types of a namespace's constants, the newest first; alone, one is no list. With them, if the
-  # NIF reads texts of all of them, its reference, so that a look-up needs no other row.
-  defp remember_type(filter, routes, name, type) do
-    case :ets.lookup(filter.counters_table, row(name)) do
-      [] -> put_types(filter, routes, name, if(is_list(type), do: [type], else: type))
-      [{_, ^type, _ref}] -> true
-      [{_, [^type | _], _ref}] -> true
-      [{_, types, _ref}] -> put_types(filter, routes, name, newest(type, types))
-    end
-  end
-
-  defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
-
-  defp put_types(%{counters_table: table}, routes, name, types) do
-    ref = if Routes.native?(routes, types), do: routes.index.ref
-    :ets.insert(table, {row(name), types, ref})
-  end
-
-  defp forget_types(%{counters_table: table}, name) do
-    :ets.delete(table, row(name))
-    :deleted
   end
 end

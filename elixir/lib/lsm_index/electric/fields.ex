@@ -1,0 +1,139 @@
+defmodule LsmIndex.Electric.Fields do
+  @moduledoc false
+  # What an adapter keeps in a filter's `counters_table`: a row `{tag, routes}` with the handle of its
+  # index, and for each namespace (`{condition_id, field}`) with shapes a row `{{tag, name}, types,
+  # ref}`: the types of its constants, the newest first (alone, one is no list), and, if the NIF reads
+  # texts of all of them, its reference, so that a look-up needs no other row.
+
+  import LsmIndex.Routes, only: [is_short: 1]
+  alias LsmIndex.{Native, Routes}
+
+  @type config :: %{
+          :tag => atom,
+          :keys => :canonical | :exact,
+          :parser => {module, atom} | nil,
+          :index => keyword,
+          optional(atom) => term
+        }
+  @type filter :: %{:counters_table => :ets.table(), optional(atom) => term}
+  @type name :: {condition_id :: term, field :: term}
+
+  @doc "The routes of a filter, made when they are first asked for."
+  @spec routes(config, filter) :: Routes.t()
+  def routes(%{tag: tag} = config, %{counters_table: table}) do
+    case :ets.lookup(table, tag) do
+      [{_, routes}] ->
+        routes
+
+      [] ->
+        routes = open!(config)
+        :ets.insert(table, {tag, routes})
+        routes
+    end
+  end
+
+  defp open!(%{keys: keys, parser: parser, index: options}) do
+    parser = with {module, function} <- parser, do: Function.capture(module, function, 2)
+
+    case LsmIndex.open(:memory, options) do
+      {:ok, index} -> Routes.new(index, keys: keys, parser: parser)
+      {:error, error} -> raise error
+    end
+  end
+
+  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key.
+  @null <<0>>
+
+  @spec key(Routes.t(), type :: term, value :: term) :: {:ok, LsmIndex.key()} | :error
+  def key(%{keys: :canonical}, _type, nil), do: {:ok, @null}
+  def key(routes, type, value), do: Routes.key(routes, type, value)
+
+  @spec key!(Routes.t(), type :: term, value :: term) :: LsmIndex.key()
+  def key!(routes, type, value) do
+    case key(routes, type, value) do
+      {:ok, key} -> key
+      :error -> raise ArgumentError, "no constant of type #{inspect(type)}: #{inspect(value)}"
+    end
+  end
+
+  @spec change!(Routes.t(), :put | :delete, name, LsmIndex.key(), Native.target()) ::
+          :changed | :unchanged | :emptied
+  def change!(routes, op, name, key, target) do
+    with {:error, error} <- Routes.change(routes, op, name, key, target), do: raise(error)
+  end
+
+  @doc "Removes a target; `:deleted` if the field has no value left."
+  @spec delete!(config, filter, Routes.t(), name, LsmIndex.key(), Native.target()) ::
+          :ok | :deleted
+  def delete!(config, filter, routes, name, key, target) do
+    case change!(routes, :delete, name, key, target) do
+      :changed -> :ok
+      :unchanged -> left(routes, name)
+      :emptied -> forget(config, filter, name)
+    end
+  end
+
+  @spec left(Routes.t(), name) :: :ok | :deleted
+  def left(routes, name), do: if(Routes.count(routes, name) == 0, do: :deleted, else: :ok)
+
+  @spec remember(config, filter, Routes.t(), name, type :: term) :: true
+  def remember(%{tag: tag}, %{counters_table: table}, routes, name, type) do
+    case :ets.lookup(table, {tag, name}) do
+      [] -> put(table, {tag, name}, routes, if(is_list(type), do: [type], else: type))
+      [{_, ^type, _ref}] -> true
+      [{_, [^type | _], _ref}] -> true
+      [{row, types, _ref}] -> put(table, row, routes, newest(type, types))
+    end
+  end
+
+  defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
+
+  defp put(table, row, routes, types) do
+    ref = if Routes.native?(routes, types), do: routes.index.ref
+    :ets.insert(table, {row, types, ref})
+  end
+
+  defp forget(%{tag: tag}, %{counters_table: table}, name) do
+    :ets.delete(table, {tag, name})
+    :deleted
+  end
+
+  @doc "The types of a namespace's constants; nil if it has none."
+  @spec types(config, filter, name) :: term
+  def types(%{tag: tag}, %{counters_table: table}, name) do
+    case :ets.lookup(table, {tag, name}) do
+      [{_, types, _ref}] -> types
+      [] -> nil
+    end
+  end
+
+  @doc "What a record's value leads to, with the types it was read as; nil if there is none."
+  @spec read(config, filter, name, field :: term, record :: map) ::
+          {types :: term, Native.targets() | :error} | nil
+  def read(%{tag: tag} = config, %{counters_table: table} = filter, name, field, record) do
+    with %{^field => text} when not is_nil(text) <- record,
+         [{_, types, ref}] <- :ets.lookup(table, {tag, name}) do
+      if is_reference(ref) and is_short(text),
+        do: {types, Routes.read_natively(ref, name, types, text)},
+        else: {types, config |> routes(filter) |> Routes.read(name, types, text)}
+    else
+      _no_value_or_type -> nil
+    end
+  end
+
+  @doc "All that a namespace leads to."
+  @spec all(config, filter, name) :: {MapSet.t(), others :: [term]}
+  def all(config, filter, name) do
+    case types(config, filter, name) do
+      nil -> {MapSet.new(), []}
+      _types -> config |> routes(filter) |> Routes.set(name)
+    end
+  end
+
+  @doc "Raises what the filter rescues, to take all shapes of the condition."
+  @spec unread!(field :: term, types :: term) :: no_return
+  def unread!(field, types) do
+    type = if is_list(types), do: hd(types), else: types
+    raise "Could not parse value for field #{inspect(field)} of type #{inspect(type)}"
+  end
+end
