@@ -1,35 +1,55 @@
 defmodule Demo.Postgres.Router do
   @moduledoc """
-  Which shapes does a record affect? All that the live demo knows of an index is in here.
+  Which shapes does a record affect? All that the live demo knows of an index is in here: it is what
+  a filter of the sync service is to its equality index, with one condition.
 
-  A shape is an id and a clause `field = value`; here, each field has an `LsmEqualityIndex`.
+  A shape is an id and a clause `field = value`.
   """
 
-  alias LsmIndex.Index
+  defmodule EqualityIndex do
+    @moduledoc "The adapter, as a service makes it. Nothing is left of any clause here."
 
-  @opaque t :: %{Index.field() => LsmEqualityIndex.t()}
+    use LsmIndex.Electric.EqualityIndex,
+      filter: Demo.Postgres.Router,
+      where_condition: Demo.Postgres.Router
+  end
+
+  @condition 1
+
+  @enforce_keys [:counters_table, :fields]
+  defstruct @enforce_keys
+
+  @opaque t :: %__MODULE__{counters_table: :ets.table(), fields: %{String.t() => atom()}}
+
+  @type record :: %{String.t() => String.t() | nil}
 
   @spec new() :: t()
-  def new, do: %{}
+  def new, do: %__MODULE__{counters_table: :ets.new(:counters, [:set, :private]), fields: %{}}
 
   @doc "From now on, records with this value are the shape's. `type` is one of `LsmIndex.Postgres`."
-  @spec add(t(), Index.shape_id(), Index.field(), type :: atom(), Index.value()) :: t()
+  @spec add(t(), shape_id :: term(), String.t(), type :: atom(), value :: term()) :: t()
   def add(router, shape_id, field, type, value) do
-    index = Map.get_lazy(router, field, fn -> LsmEqualityIndex.new(type) end)
-    Map.put(router, field, Index.add_shape(index, value, shape_id, nil))
+    EqualityIndex.add_shape(router, @condition, shape_id, clause(field, type, value), [])
+    %{router | fields: Map.put(router.fields, field, type)}
   end
 
   @doc "Takes back `add/5`; the value may be spelled otherwise."
-  @spec remove(t(), Index.shape_id(), Index.field(), type :: atom(), Index.value()) :: t()
-  def remove(router, shape_id, field, _type, value) do
-    Map.update!(router, field, &Index.remove_shape(&1, value, shape_id, nil))
+  @spec remove(t(), shape_id :: term(), String.t(), type :: atom(), value :: term()) :: t()
+  def remove(router, shape_id, field, type, value) do
+    EqualityIndex.remove_shape(router, @condition, shape_id, clause(field, type, value), [])
+    router
   end
 
   @doc "The ids of the shapes that `record`, a row as PostgreSQL prints it, belongs to."
-  @spec affected(t(), Index.row()) :: MapSet.t(Index.shape_id())
+  @spec affected(t(), record()) :: MapSet.t()
   def affected(router, record) do
-    Enum.reduce(router, MapSet.new(), fn {field, index}, found ->
-      MapSet.union(found, Index.affected_shapes(index, field, record, %{}))
-    end)
+    asked = for {field, _type} <- router.fields, do: {field, record}
+
+    router
+    |> EqualityIndex.affected_shapes_many(@condition, asked)
+    |> Enum.reduce(MapSet.new(), &MapSet.union/2)
   end
+
+  defp clause(field, type, value),
+    do: %{operation: "=", field: field, type: type, value: value, and_where: nil}
 end
