@@ -29,7 +29,8 @@ defmodule LsmEqualityIndex do
   something after a restart, so ones that hold pids, ports, references or functions are refused.
   """
 
-  alias LsmIndex.{Error, Key, Loader, Postgres, Reconciler}
+  require LsmIndex.Routes
+  alias LsmIndex.{Error, Key, Loader, Postgres, Reconciler, Routes}
 
   @enforce_keys [:type, :lsm]
   defstruct [:type, :lsm, :residual, :parser]
@@ -110,6 +111,42 @@ defmodule LsmEqualityIndex do
       LsmIndex.load(index.lsm, Stream.map(shapes, &pair!(index, &1)))
     end
   end
+
+  @doc """
+  The shapes of each of many records, in the order given, as
+  `LsmIndex.Index.affected_shapes/4` tells them one by one: the changes of a transaction in one
+  call. `shapes` is for the `residual:`.
+
+      iex> index = LsmEqualityIndex.new(:int8)
+      iex> index = LsmIndex.Index.add_shape(index, 1, "shape-1", nil)
+      iex> LsmEqualityIndex.affected_shapes_many(index, "id", [%{"id" => "1"}, %{"id" => nil}])
+      [MapSet.new(["shape-1"]), MapSet.new()]
+  """
+  @spec affected_shapes_many(t, LsmIndex.Index.field(), [LsmIndex.Index.row()], map) ::
+          [MapSet.t()]
+  def affected_shapes_many(%__MODULE__{} = index, field, records, shapes \\ %{}) do
+    texts = for record <- records, do: Map.get(record, field)
+
+    if is_nil(index.parser) and Enum.all?(texts, &(is_nil(&1) or Routes.is_short(&1))) do
+      questions = for text <- texts, not is_nil(text), do: {nil, index.type, text}
+      answers = Routes.read_many(%Routes{index: index.lsm}, questions)
+      answered(index, field, records, texts, answers, shapes)
+    else
+      for record <- records,
+          do: LsmIndex.Index.affected_shapes(index, field, record, shapes)
+    end
+  end
+
+  defp answered(index, field, [_record | records], [nil | texts], answers, shapes),
+    do: [MapSet.new() | answered(index, field, records, texts, answers, shapes)]
+
+  defp answered(index, field, [record | records], [_text | texts], [answer | answers], shapes) do
+    if answer == :error, do: unread!(index, field)
+    found = found(index, answer, record, shapes)
+    [found | answered(index, field, records, texts, answers, shapes)]
+  end
+
+  defp answered(_index, _field, [], [], [], _shapes), do: []
 
   @doc """
   Brings the index in line with the shapes that should be in it, an enumerable of
@@ -200,6 +237,35 @@ defmodule LsmEqualityIndex do
   def target(id, nil), do: {id}
   def target(id, and_where), do: {id, and_where}
 
+  @doc false
+  # Of what a value leads to, the shapes that the record is in.
+  def found(_index, {ids, []}, _record, _shapes), do: MapSet.new(ids)
+
+  def found(index, {ids, others}, record, shapes) do
+    for {id, rest} <- others,
+        holds?(index, id, rest, record, shapes),
+        into: MapSet.new(ids),
+        do: id
+  end
+
+  defp holds?(%{residual: residual} = index, shape_id, and_where, record, shapes) do
+    # A stored index can hold what needs an evaluator, and be opened without one.
+    check_residual!(index, and_where)
+    residual.(and_where, record, Map.get(shapes, shape_id))
+  end
+
+  @doc false
+  def check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
+    raise ArgumentError,
+          "the index was made without residual: and cannot decide #{inspect(and_where)}"
+  end
+
+  def check_residual!(_index, _and_where), do: :ok
+
+  @doc false
+  def unread!(%{type: type}, field),
+    do: raise("Could not parse value for field #{inspect(field)} of type #{inspect(type)}")
+
   defp pop_function(options, name, arity) do
     case Keyword.pop(options, name) do
       {function, options} when is_nil(function) or is_function(function, arity) ->
@@ -223,140 +289,6 @@ defmodule LsmEqualityIndex do
     raise ArgumentError,
           "load takes integers from 0 to #{@max_plain_id} as shape ids, got: #{inspect(id)}"
   end
-end
-
-defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
-  import LsmEqualityIndex, only: [target: 2]
-  alias LsmIndex.{Error, Key, Native, Writer}
-
-  def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
-
-  def add_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
-    key = LsmEqualityIndex.key!(index, value)
-    check_residual!(index, and_where)
-
-    change(lsm, :put, key, target(shape_id, and_where), :add_shape)
-    index
-  end
-
-  def remove_shape(%{lsm: lsm} = index, value, shape_id, and_where) do
-    # A value without a key was never added.
-    with {:ok, key} <- Key.encode(index.type, value),
-         target = target(shape_id, and_where),
-         :unchanged <- change(lsm, :delete, key, target, :remove_shape),
-         false <- every?(target, &one_form?/1) do
-      # Equal terms can differ in their bytes, such as closures that two processes made.
-      for stored <- stored(index, key), stored === target do
-        change(lsm, :delete, key, stored, :remove_shape)
-      end
-    end
-
-    index
-  end
-
-  def affected_shapes(index, field, record, shapes) do
-    with %{^field => text} when not is_nil(text) <- record,
-         key when not is_nil(key) <- read!(index, field, text) do
-      {ids, others} = targets(index, key)
-
-      for {id, rest} <- others, holds?(id, rest, index, record, shapes), into: MapSet.new(ids) do
-        id
-      end
-    else
-      _no_value -> MapSet.new()
-    end
-  end
-
-  def all_shape_ids(%{lsm: lsm}) do
-    listing = lsm.ref |> Native.list_begin(nil) |> ok!()
-    list(listing, MapSet.new())
-  end
-
-  # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
-  defp list(listing, shape_ids) do
-    case ok!(Native.list_next(listing)) do
-      {[], []} -> shape_ids
-      {ids, others} -> list(listing, others |> ids_of(ids) |> Enum.into(shape_ids))
-    end
-  end
-
-  defp read!(index, field, text) do
-    case read(index, text) do
-      {:ok, key} ->
-        key
-
-      nil ->
-        nil
-
-      :error ->
-        raise "Could not parse value for field #{inspect(field)} of type #{inspect(index.type)}"
-    end
-  end
-
-  defp read(_index, text) when not is_binary(text), do: :error
-  defp read(%{type: type, parser: nil}, text), do: Key.encode_text(type, text)
-
-  defp read(%{type: type, parser: parser}, text) do
-    case parser.(text) do
-      {:ok, nil} -> nil
-      {:ok, value} -> Key.encode(type, value)
-      :error -> :error
-      other -> raise ArgumentError, parser_fault(type, text, other)
-    end
-  end
-
-  defp parser_fault(type, text, returned) do
-    "the parser of type #{inspect(type)} must return {:ok, value} or :error, " <>
-      "but returned #{inspect(returned)} for #{inspect(text)}"
-  end
-
-  defp targets(%{lsm: %{ref: ref}}, key) do
-    case Native.route_get(ref, nil, key) do
-      :large -> ref |> Native.route_get_dirty(nil, key) |> ok!()
-      answer -> ok!(answer)
-    end
-  end
-
-  # As they were put.
-  defp stored(index, key) do
-    {ids, others} = targets(index, key)
-    others ++ Enum.map(ids, &target(&1, nil))
-  end
-
-  defp change(lsm, op, key, target, operation),
-    do: lsm |> Writer.route(op, nil, key, target, operation) |> ok!()
-
-  defp holds?(shape_id, and_where, %{residual: residual} = index, record, shapes) do
-    # A stored index can hold what needs an evaluator, and be opened without one.
-    check_residual!(index, and_where)
-    residual.(and_where, record, Map.get(shapes, shape_id))
-  end
-
-  defp ids_of(others, ids), do: Enum.reduce(others, ids, fn {id, _rest}, ids -> [id | ids] end)
-
-  defp check_residual!(%{residual: nil}, and_where) when not is_nil(and_where) do
-    raise ArgumentError,
-          "the index was made without residual: and cannot decide #{inspect(and_where)}"
-  end
-
-  defp check_residual!(_index, _and_where), do: :ok
-
-  # Whether it is true of all that a term is made of.
-  defp every?([head | tail], true?), do: every?(head, true?) and every?(tail, true?)
-  defp every?(tuple, true?) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> every?(true?)
-  defp every?(map, true?) when is_map(map), do: map |> Map.to_list() |> every?(true?)
-  defp every?(term, true?), do: true?.(term)
-
-  # Functions differ in their bytes, and before OTP 27, 0.0 and -0.0 are equal.
-  defp one_form?(term) do
-    is_bitstring(term) or is_atom(term) or is_integer(term) or term == [] or
-      (is_float(term) and term != 0.0)
-  end
-
-  # A shape that cannot be stored.
-  defp ok!({:error, {:invalid_argument, message, _detail}}), do: raise(ArgumentError, message)
-  defp ok!({:error, native}), do: raise(Error.from_native(native))
-  defp ok!(answer), do: answer
 end
 
 defimpl Inspect, for: LsmEqualityIndex do

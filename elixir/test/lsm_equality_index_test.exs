@@ -390,4 +390,34 @@ defmodule LsmEqualityIndexTest do
     assert inspect(LsmEqualityIndex.new(:int8, num_lanes: 8)) ==
              "#LsmEqualityIndex<:int8, #LsmIndex<:memory, lanes: 8>>"
   end
+
+  test "answers many records as it answers each" do
+    residual = fn rest, record, _shape -> record["n"] == rest end
+
+    for options <- [[], [parser: &LsmIndex.Postgres.parse(:int8, &1)]] do
+      index = LsmEqualityIndex.new(:int8, [residual: residual] ++ options)
+      for n <- 1..50, do: Index.add_shape(index, rem(n, 7), n, nil)
+      for n <- 1..50, do: Index.add_shape(index, rem(n, 7), "s#{n}", "#{rem(n, 3)}")
+      # More shapes under one value than a normal scheduler decodes.
+      for n <- 1..600, do: Index.add_shape(index, 6, {:hot, n}, nil)
+
+      records =
+        for n <- 1..400 do
+          %{"id" => Enum.at(["#{rem(n, 9)}", nil], rem(n, 11) |> div(10)), "n" => "#{rem(n, 4)}"}
+        end
+
+      expected = for record <- records, do: Index.affected_shapes(index, "id", record, %{})
+      assert LsmEqualityIndex.affected_shapes_many(index, "id", records) == expected
+
+      assert LsmEqualityIndex.affected_shapes_many(index, "other", records) |> Enum.uniq() == [
+               MapSet.new()
+             ]
+
+      assert LsmEqualityIndex.affected_shapes_many(index, "id", []) == []
+
+      assert_raise RuntimeError, ~r/Could not parse value for field "id" of type :int8/, fn ->
+        LsmEqualityIndex.affected_shapes_many(index, "id", [%{"id" => "1"}, %{"id" => "x"}])
+      end
+    end
+  end
 end
