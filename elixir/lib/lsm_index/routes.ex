@@ -160,8 +160,13 @@ defmodule LsmIndex.Routes do
   """
   @spec affected_many(t, [{namespace, type | [type], text :: binary | nil}]) ::
           [{:ok, [shape_id], [condition]} | :error]
-  def affected_many(%__MODULE__{} = routes, questions),
-    do: routes |> read_many(questions) |> Enum.map(&answer/1)
+  def affected_many(%__MODULE__{} = routes, questions) do
+    Enum.zip_with(questions, read_many(routes, questions), fn
+      # What constants of several types lead to is found with each of them.
+      {_, [_, _ | _], _}, {ids, others} -> answer({Enum.uniq(ids), Enum.uniq(others)})
+      _question, found -> answer(found)
+    end)
+  end
 
   @doc """
   All shape ids and conditions of a namespace, each once, in no particular order. Takes time in

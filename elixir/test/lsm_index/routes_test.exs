@@ -321,6 +321,23 @@ defmodule LsmIndex.RoutesTest do
     defp set(:error), do: :error
     defp set(answer), do: sorted(answer)
 
+    test "lists each shape and condition once, whatever types lead to it" do
+      routes = memory_routes()
+
+      for {type, value} <- [int8: 1, text: "1"] do
+        Routes.add(routes, :n, type, value, :shape)
+        Routes.add_condition(routes, :n, type, value, :condition)
+      end
+
+      question = {:n, [:int8, :text], "1"}
+      answer = {:ok, [:shape], [:condition]}
+      assert Routes.affected(routes, :n, [:int8, :text], "1") == answer
+      assert Routes.affected_many(routes, [question]) == [answer]
+      # The dirty twin too.
+      many = List.duplicate(question, 1_000)
+      assert Routes.affected_many(routes, many) == List.duplicate(answer, 1_000)
+    end
+
     test "takes a million bytes of text" do
       routes = memory_routes()
       texts = for n <- 1..100, do: String.duplicate("x", 30_000) <> "#{n}"
