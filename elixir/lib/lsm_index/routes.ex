@@ -61,7 +61,9 @@ defmodule LsmIndex.Routes do
   @spec open(String.t() | :memory, keyword) :: {:ok, t} | {:error, Error.t()}
   def open(path, options \\ []) do
     {own, options} = Keyword.split(options, [:keys, :parser])
-    with {:ok, index} <- LsmIndex.open(path, options), do: {:ok, new(index, own)}
+    # First of all: an index that is open would stay so.
+    own = settings!(own)
+    with {:ok, index} <- LsmIndex.open(path, options), do: {:ok, make(index, own)}
   end
 
   @doc """
@@ -72,22 +74,9 @@ defmodule LsmIndex.Routes do
       :canonical
   """
   @spec new(LsmIndex.index(), keyword) :: t
-  def new(index, options \\ []) do
-    keys = Keyword.get(options, :keys, :canonical)
-    parser = Keyword.get(options, :parser)
+  def new(index, options \\ []), do: index |> Names.fetch!() |> make(settings!(options))
 
-    if keys not in [:canonical, :exact],
-      do: raise(ArgumentError, "keys: must be :canonical or :exact, got: #{inspect(keys)}")
-
-    if not (is_nil(parser) or is_function(parser, 2)) do
-      raise ArgumentError, "parser: must be a function of two arguments, got: #{inspect(parser)}"
-    end
-
-    if keys == :exact and is_nil(parser),
-      do: raise(ArgumentError, "keys: :exact takes a parser:, whose terms are compared")
-
-    %__MODULE__{index: Names.fetch!(index), keys: keys, parser: parser}
-  end
+  defp make(index, settings), do: struct!(%__MODULE__{index: index}, settings)
 
   @doc "Closes the index, see `LsmIndex.close/1`."
   @spec close(t) :: :ok | {:error, Error.t()}
@@ -214,6 +203,26 @@ defmodule LsmIndex.Routes do
     do: index.ref |> Native.namespace_drop(namespace, index.durability) |> done()
 
   ## For the adapters
+
+  @doc false
+  @spec settings!(keyword) :: keyword
+  def settings!(options) do
+    options = Keyword.validate!(options, [:parser, keys: :canonical])
+    keys = options[:keys]
+    parser = options[:parser]
+
+    if keys not in [:canonical, :exact],
+      do: raise(ArgumentError, "keys: must be :canonical or :exact, got: #{inspect(keys)}")
+
+    if not (is_nil(parser) or is_function(parser, 2)) do
+      raise ArgumentError, "parser: must be a function of two arguments, got: #{inspect(parser)}"
+    end
+
+    if keys == :exact and is_nil(parser),
+      do: raise(ArgumentError, "keys: :exact takes a parser:, whose terms are compared")
+
+    options
+  end
 
   @doc false
   @spec key(t, type, value :: term) :: {:ok, Key.t()} | :error

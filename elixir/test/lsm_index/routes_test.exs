@@ -441,7 +441,18 @@ defmodule LsmIndex.RoutesTest do
       assert_raise ArgumentError, message, fn -> Routes.new(memory_index(), options) end
     end
 
+    assert_raise ArgumentError, fn -> Routes.new(memory_index(), lanes: 8) end
     assert_raise Error, fn -> Routes.new(:no_such_index) end
+  end
+
+  @tag :tmp_dir
+  test "bad options leave no index open", %{tmp_dir: dir} do
+    path = Path.join(dir, "index")
+
+    for options <- [[keys: :bogus], [keys: :exact], [parser: :bogus]] do
+      assert_raise ArgumentError, fn -> Routes.open(path, options) end
+      refute File.exists?(path)
+    end
   end
 
   test "a named index is used by its name" do
