@@ -226,6 +226,7 @@ defmodule LsmIndex.Routes do
 
   @doc false
   @spec key(t, type, value :: term) :: {:ok, Key.t()} | :error
+  def key(_routes, _type, nil), do: :error
   def key(%__MODULE__{keys: :canonical}, type, value), do: Key.encode(type, value)
   def key(%__MODULE__{keys: :exact}, _type, value), do: Key.exact(value)
 

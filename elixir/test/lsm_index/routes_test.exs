@@ -228,6 +228,20 @@ defmodule LsmIndex.RoutesTest do
       end
     end
 
+    test "are never nil, which equals nothing" do
+      for routes <- [memory_routes(), memory_routes(keys: :exact, parser: parser())],
+          type <- [:int8, :text, {:enum, "e"}] do
+        for add <- [&Routes.add/5, &Routes.add_condition/5] do
+          message = "nil equals nothing: it is no constant"
+          assert_raise ArgumentError, message, fn -> add.(routes, :n, type, nil, :a) end
+        end
+
+        assert Routes.remove(routes, :n, type, nil, :a) == :ok
+        assert Routes.affected(routes, :n, type, nil) == {:ok, [], []}
+        assert Routes.namespaces(routes) == []
+      end
+    end
+
     test "can be longer than a key" do
       routes = memory_routes()
       texts = for end_ <- ["a", "b"], size <- [65_533, 65_534, 70_000, 300_000], do: {end_, size}
