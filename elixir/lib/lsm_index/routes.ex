@@ -50,8 +50,8 @@ defmodule LsmIndex.Routes do
   @type condition :: term
   @type type :: term
 
-  # Longer ones are cut down to a digest, in Elixir.
-  @max_text 65_533
+  # Of longer ones the key may be a digest, which is made in Elixir.
+  @max_text Key.max_text()
   @native Postgres.types()
 
   @doc """

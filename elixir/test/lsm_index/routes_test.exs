@@ -257,6 +257,18 @@ defmodule LsmIndex.RoutesTest do
 
       assert Routes.affected_many(routes, questions) == for(id <- texts, do: {:ok, [id], []})
     end
+
+    test "that are numbers can be too" do
+      routes = memory_routes()
+
+      for size <- [65_524, 65_525, 65_526, 65_530, 65_533, 65_534, 70_000] do
+        text = "0." <> String.duplicate("7", size - 2)
+        assert Routes.add(routes, :n, :numeric, text, size) == :ok
+        assert {size, Routes.affected(routes, :n, :numeric, text)} == {size, {:ok, [size], []}}
+        assert Routes.affected_many(routes, [{:n, :numeric, text}]) == [{:ok, [size], []}]
+        assert Routes.affected(routes, :n, [:text, :numeric], text) == {:ok, [size], []}
+      end
+    end
   end
 
   describe "texts" do
