@@ -117,7 +117,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
       Keyword.validate!(options, [
         :filter,
         :where_condition,
-        :parser,
+        parser: nil,
         keys: :canonical,
         index: []
       ])
@@ -126,7 +126,25 @@ defmodule LsmIndex.Electric.EqualityIndex do
       raise ArgumentError, "use LsmIndex.Electric.EqualityIndex needs #{required}:, a module"
     end
 
+    # What is wrong with them is told when the module is made, not when the first shape comes.
+    _checked = routes_options!(Map.new(options))
     Map.new(options)
+  end
+
+  defp routes_options!(%{keys: keys, parser: parser}) do
+    parser =
+      case parser do
+        nil ->
+          nil
+
+        {module, function} when is_atom(module) and is_atom(function) ->
+          Function.capture(module, function, 2)
+
+        _other ->
+          raise ArgumentError, "parser: must be {module, function}, got: #{inspect(parser)}"
+      end
+
+    Routes.settings!(keys: keys, parser: parser)
   end
 
   @doc false
@@ -322,11 +340,9 @@ defmodule LsmIndex.Electric.EqualityIndex do
     end
   end
 
-  defp open!(%{keys: keys, parser: parser, index: options}) do
-    parser = with {module, function} <- parser, do: Function.capture(module, function, 2)
-
+  defp open!(%{index: options} = config) do
     case LsmIndex.open(:memory, options) do
-      {:ok, index} -> Routes.new(index, keys: keys, parser: parser)
+      {:ok, index} -> Routes.new(index, routes_options!(config))
       {:error, error} -> raise error
     end
   end

@@ -17,7 +17,7 @@ defmodule LsmIndex.Test.Electric.LsmEqualityIndex do
 
   defp elements(text, type, values) do
     with [element, separator | rest] <-
-           String.split(text, ~r/[,}]/, parts: 2, include_captures: true),
+           Regex.split(~r/[,}]/, text, parts: 2, include_captures: true),
          {:ok, value} <- if(element == "NULL", do: {:ok, nil}, else: parse(element, type)) do
       rest = IO.iodata_to_binary(rest)
       elements(if(separator == "}", do: "}" <> rest, else: rest), type, [value | values])
