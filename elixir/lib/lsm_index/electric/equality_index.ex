@@ -295,8 +295,9 @@ defmodule LsmIndex.Electric.EqualityIndex do
   defp shape(shape_id, []), do: {shape_id}
   defp shape(shape_id, branch_key), do: {shape_id, branch_key}
 
-  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key.
-  @null <<0>>
+  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key,
+  # whatever the keys are: <<0>> would be that of the empty text among exact ones.
+  @null ""
 
   defp key(_routes, _type, nil), do: {:ok, @null}
   defp key(routes, type, value), do: Routes.key(routes, type, value)

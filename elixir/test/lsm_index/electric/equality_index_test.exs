@@ -177,6 +177,32 @@ defmodule LsmIndex.Electric.EqualityIndexTest do
         for where <- [equality(1) | unknown], do: assert(c.remove.(:a, where, []) == :deleted)
       end
 
+      test "nil is listed, and never found", c do
+        c.add.(:plain, equality(nil), [])
+        c.add.(:nested, equality(nil, @nested), [])
+        c.add.(:text, equality(nil, nil, :text), [])
+        assert c.all.() == [:nested, :plain, :text]
+
+        for text <- [nil, "", "NULL", "null", <<0>>],
+            do: assert(c.find.(%{"id" => text, "n" => "5"}) == [])
+
+        c.add.(:empty, equality("", nil, :text), [])
+        c.add.(:zero, equality(<<0>>, nil, :text), [])
+        assert c.find.(%{"id" => "", "n" => "5"}) == [:empty]
+        assert c.find.(%{"id" => <<0>>, "n" => "5"}) == [:zero]
+        assert c.find.(%{"id" => nil}) == []
+
+        for {id, where} <- [
+              plain: equality(nil),
+              nested: equality(nil, @nested),
+              text: equality(nil, nil, :text),
+              empty: equality("", nil, :text)
+            ],
+            do: assert(c.remove.(id, where, []) == :ok)
+
+        assert c.remove.(:zero, equality(<<0>>, nil, :text), []) == :deleted
+      end
+
       test "nothing is found for nil, a missing field, or where no type is known",
            %{index: index} = c do
         assert c.find.(%{"id" => "not parsed"}) == []
