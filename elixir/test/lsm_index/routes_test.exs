@@ -60,6 +60,14 @@ defmodule LsmIndex.RoutesTest do
       assert Routes.namespaces(routes) == []
     end
 
+    test "can be one of thousands" do
+      routes = memory_routes()
+      for n <- 1..2_000, do: Routes.add(routes, {:n, n}, :int8, 1, n)
+      assert Enum.sort(Routes.namespaces(routes)) == for(n <- 1..2_000, do: {:n, n})
+      for n <- 1..1_999, do: Routes.remove(routes, {:n, n}, :int8, 1, n)
+      assert Routes.namespaces(routes) == [{:n, 2_000}]
+    end
+
     test "has a name as long as a key can be" do
       routes = memory_routes()
       # One byte of the encoding says that it is a binary.
@@ -542,6 +550,36 @@ defmodule LsmIndex.RoutesTest do
     end
 
     assert Enum.sort(Routes.namespaces(routes)) == for(n <- 0..9, do: {:n, n})
+  end
+
+  @tag :tmp_dir
+  test "many processes make and empty the same namespace at once", %{tmp_dir: dir} do
+    options = [num_lanes: 1, compaction_threshold: 20]
+    {:ok, stored} = Routes.open(Path.join(dir, "index"), options)
+
+    for routes <- [memory_routes(options), stored] do
+      work = fn writer ->
+        for n <- 1..500 do
+          value = rem(n, 3)
+          name = {:n, rem(n, 2)}
+          :ok = Routes.add(routes, name, :int8, value, writer)
+          {:ok, ids, []} = Routes.affected(routes, name, :int8, "#{value}")
+          true = writer in ids
+          true = writer in elem(Routes.all(routes, name), 0)
+          true = Routes.count(routes, name) >= 1
+          true = name in Routes.namespaces(routes)
+          :ok = Routes.remove(routes, name, :int8, value, writer)
+          {:ok, ids, []} = Routes.affected(routes, name, :int8, "#{value}")
+          false = writer in ids
+        end
+      end
+
+      1..4 |> Enum.map(&Task.async(fn -> work.(&1) end)) |> Task.await_many(120_000)
+      assert Routes.namespaces(routes) == []
+      for name <- [{:n, 0}, {:n, 1}], do: assert(Routes.all(routes, name) == {[], []})
+    end
+
+    assert Routes.close(stored) == :ok
   end
 
   test "one of many that remove the last of a namespace is told so" do
