@@ -233,6 +233,9 @@ defmodule LsmIndex.Routes do
   @doc false
   @spec change(t, :put | :delete, namespace, Key.t(), Native.target()) ::
           :changed | :unchanged | :emptied | {:error, Error.t()}
+  def change(_routes, _op, nil, _key, _target),
+    do: raise(ArgumentError, "nil is the name of no namespace")
+
   def change(%__MODULE__{index: index}, op, namespace, key, target) do
     operation = if op == :put, do: :add_shape, else: :remove_shape
 
@@ -259,6 +262,8 @@ defmodule LsmIndex.Routes do
   def read(%__MODULE__{keys: :canonical} = routes, namespace, type, text)
       when type in @native and byte_size(text) <= @max_text,
       do: read_natively(routes, namespace, type, text)
+
+  def read(_routes, _namespace, _types, text) when not is_binary(text), do: :error
 
   def read(routes, namespace, [type], text), do: read(routes, namespace, type, text)
 

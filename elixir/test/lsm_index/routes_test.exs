@@ -137,6 +137,23 @@ defmodule LsmIndex.RoutesTest do
     end
   end
 
+  test "nil is no name, as it stands for the index itself" do
+    routes = memory_routes()
+    message = "nil is the name of no namespace"
+
+    for change <- [
+          &Routes.add/5,
+          &Routes.remove/5,
+          &Routes.add_condition/5,
+          &Routes.remove_condition/5
+        ] do
+      assert_raise ArgumentError, message, fn -> change.(routes, nil, :int8, 1, :shape) end
+    end
+
+    assert Routes.affected(routes, nil, :int8, "1") == {:ok, [], []}
+    assert LsmIndex.empty?(routes.index)
+  end
+
   describe "shape ids and conditions" do
     test "are any terms, and not taken for each other" do
       routes = memory_routes()
@@ -295,6 +312,16 @@ defmodule LsmIndex.RoutesTest do
       assert Routes.affected(routes, :n, [:int8, :numeric], "one") == :error
       assert Routes.affected(routes, :n, [], "1") == {:ok, [], []}
       assert Routes.affected(routes, :n, [:int8, :numeric], nil) == {:ok, [], []}
+    end
+
+    test "that are none are texts of no type" do
+      routes = memory_routes(parser: parser())
+
+      for type <- LsmIndex.Postgres.types() ++ [{:enum, "e"}, [:int8, :text]],
+          text <- [1, :a, ["1"]] do
+        assert {type, Routes.affected(routes, :n, type, text)} == {type, :error}
+        assert Routes.affected_many(routes, [{:n, type, text}]) == [:error]
+      end
     end
 
     test "of other types are read by the parser, or not at all" do
