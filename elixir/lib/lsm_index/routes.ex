@@ -265,16 +265,23 @@ defmodule LsmIndex.Routes do
 
   def read(_routes, _namespace, _types, text) when not is_binary(text), do: :error
 
-  def read(routes, namespace, [type], text), do: read(routes, namespace, type, text)
+  def read(routes, namespace, [type], text), do: read_as(routes, namespace, type, text)
 
   def read(routes, namespace, types, text) when is_list(types) do
-    case for(type <- types, {_, _} = found <- [read(routes, namespace, type, text)], do: found) do
+    case for(type <- types, {_, _} = found <- [read_as(routes, namespace, type, text)], do: found) do
       [] when types != [] -> :error
       found -> Enum.reduce(found, {[], []}, &union/2)
     end
   end
 
-  def read(routes, namespace, type, text) do
+  def read(routes, namespace, type, text), do: read_as(routes, namespace, type, text)
+
+  # One type, though it may be a list.
+  defp read_as(%{keys: :canonical} = routes, namespace, type, text)
+       when type in @native and byte_size(text) <= @max_text,
+       do: read_natively(routes, namespace, type, text)
+
+  defp read_as(routes, namespace, type, text) do
     case text_key(routes, type, text) do
       {:ok, key} -> targets(routes, namespace, key)
       nil -> {[], []}

@@ -287,6 +287,38 @@ defmodule LsmIndex.Electric.EqualityIndexTest do
         assert_raise RuntimeError, fn -> c.find.(%{"id" => "{a"}) end
       end
 
+      test "types are any terms", c do
+        types = [
+          {:enum, "e"},
+          [:int8],
+          ["a", :list],
+          [],
+          %{a: 1},
+          "text",
+          1,
+          {:array, {:enum, "e"}}
+        ]
+
+        for {type, n} <- Enum.with_index(types) do
+          field = "f#{n}"
+          value = if match?({:array, _}, type), do: ["x"], else: "x"
+          text = if match?({:array, _}, type), do: "{x}", else: "x"
+          c.add.(:first, %{equality(value, nil, type) | field: field}, [])
+          find = fn -> c.index.affected_shapes(c.filter, @condition, field, %{field => text}) end
+
+          many = fn ->
+            c.index.affected_shapes_many(c.filter, @condition, [{field, %{field => text}}])
+          end
+
+          assert {type, find.()} == {type, MapSet.new([:first])}
+          assert many.() == [MapSet.new([:first])]
+          c.add.(:second, %{equality("1", nil, {:enum, "other"}) | field: field}, [])
+          c.add.(:first, %{equality(value, nil, type) | field: field}, [])
+          assert {type, find.()} == {type, MapSet.new([:first])}
+          assert many.() == [MapSet.new([:first])]
+        end
+      end
+
       test "conditions and fields are any terms, kept apart", %{index: index} = c do
         terms = [
           1,
