@@ -47,6 +47,31 @@ defmodule LsmIndex.Electric.FilterTest do
     empty([filter], shapes)
   end
 
+  defmodule TinyOverlays do
+    # All that is filed goes through segments and merges.
+    use LsmIndex.Electric.EqualityIndex,
+      filter: LsmIndex.Test.Electric.Filter,
+      where_condition: LsmIndex.Test.Electric.WhereCondition,
+      index: [num_lanes: 1, compaction_threshold: 1]
+  end
+
+  test "so it is while the index compacts all the time" do
+    filter = Filter.new(equality_index: TinyOverlays)
+
+    shapes =
+      for n <- 1..3_000, reduce: %{} do
+        shapes ->
+          {shapes, _counts} = change([filter], shapes, n, %{added: 0, removed: 0})
+          {table, record} = {Enum.random(@tables), Random.record(@columns)}
+          found = Filter.affected_shapes(filter, table, record)
+          assert {record, found} == {record, expected(shapes, table, record)}
+          assert Filter.all_shape_ids(filter) == MapSet.new(Map.keys(shapes))
+          shapes
+      end
+
+    empty([filter], shapes)
+  end
+
   test "text that doesn't parse finds too many rather than too few" do
     filter = Filter.new(equality_index: LsmEqualityIndex)
 
