@@ -31,6 +31,13 @@ defmodule LsmIndex.Electric.EqualityIndex do
       ETS misses: where a constant and a value are equal in SQL, but not the same term.
     * `:index` - options of `LsmIndex.open/2`.
 
+  ## Numerics
+
+  The host reads the numerics of clauses into floats, which have 15 to 17 digits. So with canonical
+  keys, numerics that are the same float are one: a record that differs from a constant in a later
+  digit finds its shapes as well. Found exactly, they would be missed where the clause has more
+  digits than its float.
+
   ## Where it differs from an index in ETS
 
     * Constants of several types under one field find their shapes side by side. Text has to be one
@@ -205,7 +212,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
          [{_, types}] <- :ets.lookup(filter.counters_table, row(name)) do
       config
       |> routes(filter)
-      |> Routes.read(name, types, text)
+      |> Routes.read(name, compared(config, types), text)
       |> shapes(config, filter, field, types, record)
     else
       _no_value_or_type -> MapSet.new()
@@ -224,7 +231,9 @@ defmodule LsmIndex.Electric.EqualityIndex do
         end
       end
 
-    questions = for {field, types, text, _} <- asked, do: {{condition_id, field}, types, text}
+    questions =
+      for {field, types, text, _} <- asked,
+          do: {{condition_id, field}, compared(config, types), text}
 
     answers =
       if questions == [], do: [], else: config |> routes(filter) |> Routes.read_many(questions)
@@ -300,7 +309,17 @@ defmodule LsmIndex.Electric.EqualityIndex do
   @null ""
 
   defp key(_routes, _type, nil), do: {:ok, @null}
-  defp key(routes, type, value), do: Routes.key(routes, type, value)
+  defp key(routes, type, value), do: Routes.key(routes, compared(routes, type), value)
+
+  # The host has floats for the numerics of clauses: of the digits of `n = 0.1234567890123456789` only
+  # some are left, and a record's text has to lose the others too. Where terms are compared, the
+  # parser does that.
+  defp compared(%{keys: :canonical}, :numeric), do: :float8
+
+  defp compared(%{keys: :canonical} = settings, types) when is_list(types),
+    do: for(type <- types, do: if(is_list(type), do: type, else: compared(settings, type)))
+
+  defp compared(_settings, type), do: type
 
   defp key!(routes, type, value) do
     with :error <- key(routes, type, value) do

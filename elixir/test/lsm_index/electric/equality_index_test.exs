@@ -664,6 +664,52 @@ defmodule LsmIndex.Electric.EqualityIndexTest do
       end
     end
 
+    test "find a numeric by the float that the service makes of a literal" do
+      # `price = 0.1234567890123456789` comes as the nearest float, the record's text with all digits.
+      for {constant, text} <- [
+            {0.12345678901234568, "0.1234567890123456789"},
+            {-0.12345678901234568, "-0.1234567890123456789"},
+            {9_007_199_254_740_992.0, "9007199254740993.0"},
+            {9_007_199_254_740_993, "9007199254740993"},
+            {2 ** 70, "1180591620717411303424"},
+            {1.0e100, "1" <> String.duplicate("0", 100)},
+            {0.1, "0." <> String.duplicate("0", 16) <> "1"},
+            {0.1, "0.1" <> String.duplicate("0", 70_000)}
+          ] do
+        filter = new_filter(LsmEqualityIndex)
+        found? = constant != 0.1 or String.starts_with?(text, "0.1")
+
+        for where <- [equality(constant, nil, :numeric), equality(constant, @nested, :numeric)] do
+          LsmEqualityIndex.add_shape(filter, 1, where.and_where, where, [])
+          # Another type beside it, so that there is a list of them.
+          LsmEqualityIndex.add_shape(filter, 2, where.and_where, where, [])
+          LsmEqualityIndex.add_shape(filter, 2, :text, equality("a", nil, :text), [])
+        end
+
+        record = %{"id" => text, "n" => "5"}
+        expected = if found?, do: MapSet.new([nil, @nested]), else: MapSet.new()
+
+        for condition <- [1, 2] do
+          found = LsmEqualityIndex.affected_shapes(filter, condition, "id", record)
+          assert {text, found} == {text, expected}
+          many = LsmEqualityIndex.affected_shapes_many(filter, condition, [{"id", record}])
+          assert {text, many} == {text, [expected]}
+        end
+
+        where = equality(constant, nil, :numeric)
+        assert LsmEqualityIndex.remove_shape(filter, 1, nil, where, []) == :ok
+        where = equality(constant, @nested, :numeric)
+        assert LsmEqualityIndex.remove_shape(filter, 1, @nested, where, []) == :deleted
+      end
+
+      filter = new_filter(LsmEqualityIndex)
+      LsmEqualityIndex.add_shape(filter, 1, :a, equality(1, nil, :numeric), [])
+
+      assert_raise RuntimeError, ~S(Could not parse value for field "id" of type :numeric), fn ->
+        LsmEqualityIndex.affected_shapes(filter, 1, "id", %{"id" => "one"})
+      end
+    end
+
     test "refuse a constant that is none of the type" do
       filter = new_filter(LsmEqualityIndex)
 
