@@ -17,7 +17,7 @@ defmodule LsmIndex.Electric.FilterTest do
   @moduletag :capture_log
   @moduletag timeout: :infinity
 
-  @changes String.to_integer(System.get_env("FILTER_CHANGES", "30000"))
+  @changes String.to_integer(System.get_env("FILTER_CHANGES", "100000"))
 
   @tables ["t", "u"]
   @columns Random.all_columns()
