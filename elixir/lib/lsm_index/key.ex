@@ -67,6 +67,8 @@ defmodule LsmIndex.Key do
   @digest 0xFF
 
   @max_size 65_535
+  # Text up to here has a key of its own: that of a number has 10 bytes besides the digits.
+  @max_text @max_size - 10
 
   @text_types [:text, :varchar, :bpchar, :name]
   @exact_types [:int2, :int4, :int8, :numeric]
@@ -121,20 +123,24 @@ defmodule LsmIndex.Key do
       :error
   """
   @spec encode_text(type :: atom, text :: binary) :: {:ok, t} | :error
-  def encode_text(type, text) when type in @postgres_types and byte_size(text) < @max_size do
+  def encode_text(type, text) when type in @postgres_types and byte_size(text) <= @max_text do
     case Native.text_key(type, text) do
       :error -> :error
       key -> {:ok, key}
     end
   end
 
-  # Long text, which the NIF would hold a scheduler up with.
+  # Long text, whose key may be a digest.
   def encode_text(type, text) do
     case Postgres.parse(type, text) do
       {:ok, value} -> encode(type, value)
       :error -> :error
     end
   end
+
+  @doc false
+  @spec max_text() :: pos_integer
+  def max_text, do: @max_text
 
   @doc """
   The key of a term that only the same term has: `1` and `1.0` have two, as they are two keys of an

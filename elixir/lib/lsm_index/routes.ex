@@ -50,8 +50,8 @@ defmodule LsmIndex.Routes do
   @type condition :: term
   @type type :: term
 
-  # Longer ones are cut down to a digest, in Elixir.
-  @max_text 65_533
+  # Of longer ones the key may be a digest, which is made in Elixir.
+  @max_text Key.max_text()
   @native Postgres.types()
 
   @doc false
@@ -64,7 +64,9 @@ defmodule LsmIndex.Routes do
   @spec open(String.t() | :memory, keyword) :: {:ok, t} | {:error, Error.t()}
   def open(path, options \\ []) do
     {own, options} = Keyword.split(options, [:keys, :parser])
-    with {:ok, index} <- LsmIndex.open(path, options), do: {:ok, new(index, own)}
+    # First of all: an index that is open would stay so.
+    own = settings!(own)
+    with {:ok, index} <- LsmIndex.open(path, options), do: {:ok, make(index, own)}
   end
 
   @doc """
@@ -75,22 +77,9 @@ defmodule LsmIndex.Routes do
       :canonical
   """
   @spec new(LsmIndex.index(), keyword) :: t
-  def new(index, options \\ []) do
-    keys = Keyword.get(options, :keys, :canonical)
-    parser = Keyword.get(options, :parser)
+  def new(index, options \\ []), do: index |> Names.fetch!() |> make(settings!(options))
 
-    if keys not in [:canonical, :exact],
-      do: raise(ArgumentError, "keys: must be :canonical or :exact, got: #{inspect(keys)}")
-
-    if not (is_nil(parser) or is_function(parser, 2)) do
-      raise ArgumentError, "parser: must be a function of two arguments, got: #{inspect(parser)}"
-    end
-
-    if keys == :exact and is_nil(parser),
-      do: raise(ArgumentError, "keys: :exact takes a parser:, whose terms are compared")
-
-    %__MODULE__{index: Names.fetch!(index), keys: keys, parser: parser}
-  end
+  defp make(index, settings), do: struct!(%__MODULE__{index: index}, settings)
 
   @doc "Closes the index, see `LsmIndex.close/1`."
   @spec close(t) :: :ok | {:error, Error.t()}
@@ -163,8 +152,13 @@ defmodule LsmIndex.Routes do
   """
   @spec affected_many(t, [{namespace, type | [type], text :: binary | nil}]) ::
           [{:ok, [shape_id], [condition]} | :error]
-  def affected_many(%__MODULE__{} = routes, questions),
-    do: routes |> read_many(questions) |> Enum.map(&answer/1)
+  def affected_many(%__MODULE__{} = routes, questions) do
+    Enum.zip_with(questions, read_many(routes, questions), fn
+      # What constants of several types lead to is found with each of them.
+      {_, [_, _ | _], _}, {ids, others} -> answer({Enum.uniq(ids), Enum.uniq(others)})
+      _question, found -> answer(found)
+    end)
+  end
 
   @doc """
   All shape ids and conditions of a namespace, each once, in no particular order. Takes time in
@@ -259,13 +253,37 @@ defmodule LsmIndex.Routes do
   ## For the adapters
 
   @doc false
+  @spec settings!(keyword) :: keyword
+  def settings!(options) do
+    options = Keyword.validate!(options, [:parser, keys: :canonical])
+    keys = options[:keys]
+    parser = options[:parser]
+
+    if keys not in [:canonical, :exact],
+      do: raise(ArgumentError, "keys: must be :canonical or :exact, got: #{inspect(keys)}")
+
+    if not (is_nil(parser) or is_function(parser, 2)) do
+      raise ArgumentError, "parser: must be a function of two arguments, got: #{inspect(parser)}"
+    end
+
+    if keys == :exact and is_nil(parser),
+      do: raise(ArgumentError, "keys: :exact takes a parser:, whose terms are compared")
+
+    options
+  end
+
+  @doc false
   @spec key(t, type, value :: term) :: {:ok, Key.t()} | :error
+  def key(_routes, _type, nil), do: :error
   def key(%__MODULE__{keys: :canonical}, type, value), do: Key.encode(type, value)
   def key(%__MODULE__{keys: :exact}, _type, value), do: Key.exact(value)
 
   @doc false
   @spec change(t, :put | :delete, namespace, Key.t(), Native.target()) ::
           :changed | :unchanged | :emptied | {:error, Error.t()}
+  def change(_routes, _op, nil, _key, _target),
+    do: raise(ArgumentError, "nil is the name of no namespace")
+
   def change(%__MODULE__{index: index}, op, namespace, key, target) do
     operation = if op == :put, do: :add_shape, else: :remove_shape
 
@@ -293,16 +311,25 @@ defmodule LsmIndex.Routes do
       when type in @native and is_short(text),
       do: read_natively(ref, namespace, type, text)
 
-  def read(routes, namespace, [type], text), do: read(routes, namespace, type, text)
+  def read(_routes, _namespace, _types, text) when not is_binary(text), do: :error
+
+  def read(routes, namespace, [type], text), do: read_as(routes, namespace, type, text)
 
   def read(routes, namespace, types, text) when is_list(types) do
-    case for(type <- types, {_, _} = found <- [read(routes, namespace, type, text)], do: found) do
+    case for(type <- types, {_, _} = found <- [read_as(routes, namespace, type, text)], do: found) do
       [] when types != [] -> :error
       found -> Enum.reduce(found, {[], []}, &union/2)
     end
   end
 
-  def read(routes, namespace, type, text) do
+  def read(routes, namespace, type, text), do: read_as(routes, namespace, type, text)
+
+  # One type, though it may be a list.
+  defp read_as(%{keys: :canonical, index: %{ref: ref}}, namespace, type, text)
+       when type in @native and is_short(text),
+       do: read_natively(ref, namespace, type, text)
+
+  defp read_as(routes, namespace, type, text) do
     case text_key(routes, type, text) do
       {:ok, key} -> targets(routes, namespace, key)
       nil -> {[], []}

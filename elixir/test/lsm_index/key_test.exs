@@ -199,6 +199,23 @@ defmodule LsmIndex.KeyTest do
     assert Key.encode_text(:uuid, "aaaaaaaaaaaaaaaa") == :error
   end
 
+  test "text of every length gives the key of its constant" do
+    # The digits of a number are not all of its key.
+    for size <- [65_520, 65_524, 65_525, 65_526, 65_533, 65_534, 65_535, 65_536, 100_000],
+        {type, text} <- [
+          {:text, String.duplicate("x", size)},
+          {:numeric, String.duplicate("7", size)},
+          {:numeric, "-" <> String.duplicate("7", size - 1)},
+          {:numeric, "." <> String.duplicate("7", size - 1)},
+          {:numeric, "1" <> String.duplicate("0", size - 1)},
+          {:int8, String.duplicate("0", size)}
+        ] do
+      expected = Key.encode(type, text)
+      assert {size, type, Key.encode_text(type, text)} == {size, type, expected}
+      with {:ok, key} <- expected, do: assert(byte_size(key) <= 65_535)
+    end
+  end
+
   test "a key that would be too long is replaced by its digest" do
     longest = String.duplicate("a", 65_534)
     assert key!(:text, longest) == <<6, longest::binary>>

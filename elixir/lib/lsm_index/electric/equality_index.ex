@@ -31,6 +31,13 @@ defmodule LsmIndex.Electric.EqualityIndex do
       ETS misses: where a constant and a value are equal in SQL, but not the same term.
     * `:index` - options of `LsmIndex.open/2`.
 
+  ## Numerics
+
+  The host reads the numerics of clauses into floats, which have 15 to 17 digits. So with canonical
+  keys, numerics that are the same float are one: a record that differs from a constant in a later
+  digit finds its shapes as well. Found exactly, they would be missed where the clause has more
+  digits than its float.
+
   ## Where it differs from an index in ETS
 
     * Constants of several types under one field find their shapes side by side. Text has to be one
@@ -127,7 +134,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
       raise ArgumentError, "use LsmIndex.Electric.EqualityIndex needs #{required}:, a module"
     end
 
-    options |> Map.new() |> Map.put(:tag, LsmIndex)
+    options |> Map.new() |> Map.put(:tag, LsmIndex) |> Fields.check!()
   end
 
   @doc false
@@ -189,14 +196,14 @@ defmodule LsmIndex.Electric.EqualityIndex do
     asked =
       for {field, record} <- fields_and_records do
         with %{^field => text} when not is_nil(text) <- record,
-             types when not is_nil(types) <- Fields.types(config, filter, {condition_id, field}) do
-          {field, types, text, record}
+             {types, read_as} <- Fields.types(config, filter, {condition_id, field}) do
+          {field, types, {{condition_id, field}, read_as, text}, record}
         else
           _no_value_or_type -> nil
         end
       end
 
-    questions = for {field, types, text, _} <- asked, do: {{condition_id, field}, types, text}
+    questions = for {_field, _types, question, _record} <- asked, do: question
 
     answers =
       if questions == [],
@@ -209,7 +216,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
   defp answered([nil | asked], answers, config, filter),
     do: [MapSet.new() | answered(asked, answers, config, filter)]
 
-  defp answered([{field, types, _text, record} | asked], [answer | answers], config, filter) do
+  defp answered([{field, types, _question, record} | asked], [answer | answers], config, filter) do
     shapes = shapes(answer, config, filter, field, types, record)
     [shapes | answered(asked, answers, config, filter)]
   end

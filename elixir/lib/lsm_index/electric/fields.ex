@@ -2,8 +2,9 @@ defmodule LsmIndex.Electric.Fields do
   @moduledoc false
   # What an adapter keeps in a filter's `counters_table`: a row `{tag, routes}` with the handle of its
   # index, and for each namespace (`{condition_id, field}`) with shapes a row `{{tag, name}, types,
-  # ref}`: the types of its constants, the newest first (alone, one is no list), and, if the NIF reads
-  # texts of all of them, its reference, so that a look-up needs no other row.
+  # read_as, ref}`: the types of its constants, the newest first (alone, one is no list); the types
+  # that text is read as; and, if the NIF reads all of them, its reference, so that a look-up needs no
+  # other row.
 
   import LsmIndex.Routes, only: [is_short: 1]
   alias LsmIndex.{Native, Routes}
@@ -32,21 +33,53 @@ defmodule LsmIndex.Electric.Fields do
     end
   end
 
-  defp open!(%{keys: keys, parser: parser, index: options}) do
-    parser = with {module, function} <- parser, do: Function.capture(module, function, 2)
-
+  defp open!(%{index: options} = config) do
     case LsmIndex.open(:memory, options) do
-      {:ok, index} -> Routes.new(index, keys: keys, parser: parser)
+      {:ok, index} -> Routes.new(index, settings!(config))
       {:error, error} -> raise error
     end
   end
 
-  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key.
-  @null <<0>>
+  @doc "Tells what is wrong with the options when the module is made, not when the first shape comes."
+  @spec check!(config) :: config
+  def check!(config) do
+    _settings = settings!(config)
+    config
+  end
+
+  defp settings!(%{keys: keys, parser: parser}) do
+    parser =
+      case parser do
+        nil ->
+          nil
+
+        {module, function} when is_atom(module) and is_atom(function) ->
+          Function.capture(module, function, 2)
+
+        _other ->
+          raise ArgumentError, "parser: must be {module, function}, got: #{inspect(parser)}"
+      end
+
+    Routes.settings!(keys: keys, parser: parser)
+  end
+
+  # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key,
+  # whatever the keys are: <<0>> would be that of the empty text among exact ones.
+  @null ""
 
   @spec key(Routes.t(), type :: term, value :: term) :: {:ok, LsmIndex.key()} | :error
-  def key(%{keys: :canonical}, _type, nil), do: {:ok, @null}
-  def key(routes, type, value), do: Routes.key(routes, type, value)
+  def key(_routes, _type, nil), do: {:ok, @null}
+  def key(routes, type, value), do: Routes.key(routes, compared(routes, type), value)
+
+  # The host has floats for the numerics of clauses: of the digits of `n = 0.1234567890123456789` only
+  # some are left, and a record's text has to lose the others too. Where terms are compared, the
+  # parser does that.
+  defp compared(%{keys: :canonical}, :numeric), do: :float8
+
+  defp compared(%{keys: :canonical} = routes, types) when is_list(types),
+    do: for(type <- types, do: if(is_list(type), do: type, else: compared(routes, type)))
+
+  defp compared(_routes, type), do: type
 
   @spec key!(Routes.t(), type :: term, value :: term) :: LsmIndex.key()
   def key!(routes, type, value) do
@@ -80,17 +113,18 @@ defmodule LsmIndex.Electric.Fields do
   def remember(%{tag: tag}, %{counters_table: table}, routes, name, type) do
     case :ets.lookup(table, {tag, name}) do
       [] -> put(table, {tag, name}, routes, if(is_list(type), do: [type], else: type))
-      [{_, ^type, _ref}] -> true
-      [{_, [^type | _], _ref}] -> true
-      [{row, types, _ref}] -> put(table, row, routes, newest(type, types))
+      [{_, ^type, _read_as, _ref}] -> true
+      [{_, [^type | _], _read_as, _ref}] -> true
+      [{row, types, _read_as, _ref}] -> put(table, row, routes, newest(type, types))
     end
   end
 
   defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
 
   defp put(table, row, routes, types) do
-    ref = if Routes.native?(routes, types), do: routes.index.ref
-    :ets.insert(table, {row, types, ref})
+    read_as = compared(routes, types)
+    ref = if Routes.native?(routes, read_as), do: routes.index.ref
+    :ets.insert(table, {row, types, read_as, ref})
   end
 
   defp forget(%{tag: tag}, %{counters_table: table}, name) do
@@ -98,11 +132,11 @@ defmodule LsmIndex.Electric.Fields do
     :deleted
   end
 
-  @doc "The types of a namespace's constants; nil if it has none."
-  @spec types(config, filter, name) :: term
+  @doc "The types of a namespace's constants, and those that text is read as; nil if it has none."
+  @spec types(config, filter, name) :: {types :: term, read_as :: term} | nil
   def types(%{tag: tag}, %{counters_table: table}, name) do
     case :ets.lookup(table, {tag, name}) do
-      [{_, types, _ref}] -> types
+      [{_, types, read_as, _ref}] -> {types, read_as}
       [] -> nil
     end
   end
@@ -112,10 +146,10 @@ defmodule LsmIndex.Electric.Fields do
           {types :: term, Native.targets() | :error} | nil
   def read(%{tag: tag} = config, %{counters_table: table} = filter, name, field, record) do
     with %{^field => text} when not is_nil(text) <- record,
-         [{_, types, ref}] <- :ets.lookup(table, {tag, name}) do
+         [{_, types, read_as, ref}] <- :ets.lookup(table, {tag, name}) do
       if is_reference(ref) and is_short(text),
-        do: {types, Routes.read_natively(ref, name, types, text)},
-        else: {types, config |> routes(filter) |> Routes.read(name, types, text)}
+        do: {types, Routes.read_natively(ref, name, read_as, text)},
+        else: {types, config |> routes(filter) |> Routes.read(name, read_as, text)}
     else
       _no_value_or_type -> nil
     end

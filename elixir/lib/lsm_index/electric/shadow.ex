@@ -98,6 +98,7 @@ defmodule LsmIndex.Electric.Shadow do
       index: config.options,
       log_every: config.log_every
     }
+    |> Fields.check!()
   end
 
   @doc false

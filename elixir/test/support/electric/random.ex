@@ -4,78 +4,71 @@ defmodule LsmIndex.Test.Electric.Random do
   that ExUnit prints.
   """
 
-  alias LsmIndex.Test.Electric.Eval
+  alias LsmIndex.Test.Electric.{Eval, Values}
 
-  @integers [-(2 ** 63), -1, 0, 1, 2, 3, 10, 2 ** 63 - 1]
-  @texts ["", "a", "A", "a ", "ä", <<0xFF, 0>>, "10"]
-  @uuids for n <- [0, 1, 2, 0xABCDEF, 2 ** 128 - 1], do: <<n::128>>
+  @typedoc "The columns that clauses and records are about, each with its type."
+  @type columns :: [{Eval.field(), Eval.type()}]
 
   @columns [{"id", :int8}, {"parent", :int8}, {"name", :text}, {"ref", :uuid}]
 
-  @doc "A clause of at most this depth, over the columns `id`, `parent`, `name` and `ref`."
-  @spec where(depth :: non_neg_integer) :: Eval.where()
-  def where(depth \\ 3)
-  def where(0), do: equality()
+  # Several are texts, and none would meet often if it stood alone.
+  @all_columns for {type, n} <- Enum.with_index(Values.types()), do: {"c#{n}", type}
 
-  def where(depth) do
+  @doc "A column of each type that the evaluation knows."
+  @spec all_columns() :: columns
+  def all_columns, do: @all_columns
+
+  @doc "A clause of at most this depth, by default over the columns `id`, `parent`, `name` and `ref`."
+  @spec where(depth :: non_neg_integer, columns) :: Eval.where()
+  def where(depth \\ 3, columns \\ @columns)
+  def where(0, columns), do: equality(columns)
+
+  def where(depth, columns) do
     case Enum.random(1..20) do
-      n when n <= 6 -> equality()
-      n when n <= 8 -> list()
-      n when n <= 12 -> {:and, equality(), where(depth - 1)}
-      13 -> {:and, where(depth - 1), equality()}
-      14 -> {:and, list(), where(depth - 1)}
-      15 -> {:and, where(depth - 1), where(depth - 1)}
-      n when n <= 18 -> {:or, where(depth - 1), where(depth - 1)}
-      19 -> comparison()
+      n when n <= 6 -> equality(columns)
+      n when n <= 8 -> list(columns)
+      n when n <= 12 -> {:and, equality(columns), where(depth - 1, columns)}
+      13 -> {:and, where(depth - 1, columns), equality(columns)}
+      14 -> {:and, list(columns), where(depth - 1, columns)}
+      15 -> {:and, where(depth - 1, columns), where(depth - 1, columns)}
+      n when n <= 18 -> {:or, where(depth - 1, columns), where(depth - 1, columns)}
+      19 -> comparison(columns)
       20 -> nil
     end
   end
 
   @doc "A record whose texts all parse; a column may be `nil` or missing."
-  @spec record() :: Eval.record()
-  def record do
-    for {field, type} <- @columns, roll = Enum.random(1..12), roll > 1, into: %{} do
-      {field, if(roll > 2, do: type |> value() |> text(type))}
+  @spec record(columns) :: Eval.record()
+  def record(columns \\ @columns) do
+    for {field, type} <- columns, roll = Enum.random(1..12), roll > 1, into: %{} do
+      {field, if(roll > 2, do: Values.text(type))}
     end
   end
 
   @doc "A record in which one text at least doesn't parse."
-  @spec bad_record() :: Eval.record()
-  def bad_record do
-    bad = [{"id", "one"}, {"id", ""}, {"parent", "9223372036854775808"}, {"ref", "0-0"}]
-    {field, text} = Enum.random(bad)
-    Map.put(record(), field, text)
+  @spec bad_record(columns) :: Eval.record()
+  def bad_record(columns \\ @columns) do
+    {field, type} =
+      columns
+      |> Enum.filter(fn {_field, type} -> Values.bad_texts(type) != [] end)
+      |> Enum.random()
+
+    Map.put(record(columns), field, type |> Values.bad_texts() |> Enum.random())
   end
 
-  @doc "A constant of the type `:int8`, `:text` or `:uuid`."
-  @spec value(Eval.type()) :: term
-  def value(:int8), do: Enum.random(@integers)
-  def value(:text), do: Enum.random(@texts)
-  def value(:uuid), do: Enum.random(@uuids)
-
-  defp equality do
-    {field, type} = Enum.random(@columns)
-    {:eq, field, type, value(type)}
+  defp equality(columns) do
+    {field, type} = Enum.random(columns)
+    {:eq, field, type, Values.constant(type)}
   end
 
   # The same value can be listed twice.
-  defp list do
-    {field, type} = Enum.random(@columns)
-    {:in, field, type, for(_ <- 1..Enum.random(1..4), do: value(type))}
+  defp list(columns) do
+    {field, type} = Enum.random(columns)
+    {:in, field, type, for(_ <- 1..Enum.random(1..4), do: Values.constant(type))}
   end
 
-  defp comparison do
-    {field, type} = Enum.random(@columns)
-    {:other, {Enum.random([:gt, :lt]), field, type, value(type)}}
-  end
-
-  defp text(value, :int8), do: Integer.to_string(value)
-  defp text(value, :text), do: value
-
-  defp text(value, :uuid) do
-    <<a::binary-8, b::binary-4, c::binary-4, d::binary-4, e::binary>> =
-      Base.encode16(value, case: Enum.random([:lower, :upper]))
-
-    Enum.join([a, b, c, d, e], "-")
+  defp comparison(columns) do
+    {field, type} = Enum.random(columns)
+    {:other, {Enum.random([:gt, :lt]), field, type, Values.constant(type)}}
   end
 end

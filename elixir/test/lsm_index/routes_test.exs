@@ -1,0 +1,624 @@
+defmodule LsmIndex.RoutesTest do
+  use LsmIndex.Case, async: true
+
+  alias LsmIndex.Routes
+  doctest Routes
+
+  @scalars [0, 1, 1.0, 2 ** 70, -(2 ** 64), 1.5, "", "1", :shape, true, <<5::3>>]
+  @containers [{}, {1}, {1, 2}, {"a", nil}, [], [1], [nil], [1 | 2], %{}, %{a: [1]}]
+  # Terms that mean the same in another VM.
+  @lasting @scalars ++ @containers ++ [String.duplicate("x", 40_000)]
+
+  defp passing, do: [make_ref(), self(), fn -> :ok end, {1, [self()]}, %{a: make_ref()}]
+
+  defp memory_routes(options \\ []) do
+    {:ok, routes} = Routes.open(:memory, options)
+    routes
+  end
+
+  defp parser do
+    fn
+      "null", _type -> {:ok, nil}
+      "?", _type -> :error
+      text, {:array, _} -> {:ok, String.split(text, ",")}
+      text, type when type in [:int8, :float8, :numeric] -> {:ok, elem(Code.eval_string(text), 0)}
+      text, _type -> {:ok, text}
+    end
+  end
+
+  defp add_all(routes, name, value, ids),
+    do: for(id <- ids, do: :ok = Routes.add(routes, name, :int8, value, id))
+
+  defp sorted({:ok, ids, conditions}), do: {:ok, Enum.sort(ids), Enum.sort(conditions)}
+
+  # `==` would take 1 for 1.0, which are two ids.
+  defp same?(found, expected) do
+    length(found) == length(expected) and MapSet.new(found) == MapSet.new(expected)
+  end
+
+  describe "a namespace" do
+    test "has any name but nil, and what is its own" do
+      routes = memory_routes()
+      names = @lasting ++ passing()
+      for name <- names, do: Routes.add(routes, name, :int8, 1, {:in, name})
+
+      for name <- names do
+        assert Routes.affected(routes, name, :int8, "1") == {:ok, [{:in, name}], []}
+        assert Routes.all(routes, name) == {[{:in, name}], []}
+        assert Routes.count(routes, name) == 1
+      end
+
+      assert same?(Routes.namespaces(routes), names)
+      {dropped, kept} = Enum.split(names, 10)
+      for name <- dropped, do: assert(Routes.drop(routes, name) == :ok)
+      assert same?(Routes.namespaces(routes), kept)
+
+      for name <- dropped,
+          do: assert(Routes.affected(routes, name, :int8, "1") == {:ok, [], []})
+
+      for name <- kept, do: Routes.remove(routes, name, :int8, 1, {:in, name})
+      assert Routes.namespaces(routes) == []
+    end
+
+    test "can be one of thousands" do
+      routes = memory_routes()
+      for n <- 1..2_000, do: Routes.add(routes, {:n, n}, :int8, 1, n)
+      assert Enum.sort(Routes.namespaces(routes)) == for(n <- 1..2_000, do: {:n, n})
+      for n <- 1..1_999, do: Routes.remove(routes, {:n, n}, :int8, 1, n)
+      assert Routes.namespaces(routes) == [{:n, 2_000}]
+    end
+
+    test "has a name as long as a key can be" do
+      routes = memory_routes()
+      # One byte of the encoding says that it is a binary.
+      longest = String.duplicate("n", 65_534)
+      assert Routes.add(routes, longest, :int8, 1, :shape) == :ok
+      assert Routes.affected(routes, longest, :int8, "1") == {:ok, [:shape], []}
+      assert [{:ok, [:shape], []}] = Routes.affected_many(routes, [{longest, :int8, "1"}])
+
+      longer = longest <> "n"
+
+      for write <- [&Routes.add/5, &Routes.remove/5, &Routes.add_condition/5] do
+        assert {:error, %Error{reason: :key_too_long}} = write.(routes, longer, :int8, 1, :shape)
+      end
+
+      assert {:error, %Error{reason: :key_too_long}} = Routes.drop(routes, longer)
+      assert_raise Error, fn -> Routes.affected(routes, longer, :int8, "1") end
+      assert_raise Error, fn -> Routes.affected_many(routes, [{longer, :int8, "1"}]) end
+      assert_raise Error, fn -> Routes.count(routes, longer) end
+      assert_raise Error, fn -> Routes.all(routes, longer) end
+      assert Routes.namespaces(routes) == [longest]
+    end
+
+    test "comes with its first shape or condition and goes with the last" do
+      routes = memory_routes()
+      assert Routes.namespaces(routes) == []
+      assert Routes.remove(routes, :n, :int8, 1, :a) == :ok
+      assert Routes.drop(routes, :n) == :ok
+
+      Routes.add(routes, :n, :int8, 1, :a)
+      Routes.add_condition(routes, :n, :int8, 2, :a)
+      Routes.remove(routes, :n, :int8, 1, :a)
+      assert Routes.namespaces(routes) == [:n]
+      Routes.remove_condition(routes, :n, :int8, 2, :a)
+      assert Routes.namespaces(routes) == []
+      assert {Routes.count(routes, :n), Routes.all(routes, :n)} == {0, {[], []}}
+    end
+
+    test "that was dropped is empty when it comes again" do
+      routes = memory_routes()
+
+      for round <- 1..5 do
+        add_all(routes, :n, 1, 1..2_000)
+        add_all(routes, :other, 1, [round])
+        assert Routes.drop(routes, :n) == :ok
+        assert Routes.affected(routes, :n, :int8, "1") == {:ok, [], []}
+        Routes.add(routes, :n, :int8, 1, :new)
+        assert Routes.affected(routes, :n, :int8, "1") == {:ok, [:new], []}
+        assert {Routes.count(routes, :n), Routes.all(routes, :n)} == {1, {[:new], []}}
+        LsmIndex.compact(routes.index)
+        assert Routes.all(routes, :n) == {[:new], []}
+      end
+
+      assert routes |> Routes.affected(:other, :int8, "1") |> sorted() ==
+               {:ok, [1, 2, 3, 4, 5], []}
+    end
+
+    test "is listed and counted with each shape once, whatever leads there" do
+      routes = memory_routes()
+      for n <- 1..3_000, do: Routes.add(routes, :n, :int8, n, rem(n, 2_000))
+      for n <- 1..1_000, do: Routes.add_condition(routes, :n, :int8, n, rem(n, 700))
+      add_all(routes, :other, 1, 5_000..6_000)
+
+      {ids, conditions} = Routes.all(routes, :n)
+      assert Enum.sort(ids) == Enum.to_list(0..1_999)
+      assert Enum.sort(conditions) == Enum.to_list(0..699)
+      assert Routes.count(routes, :n) == 2_700
+    end
+  end
+
+  test "nil is no name, as it stands for the index itself" do
+    routes = memory_routes()
+    message = "nil is the name of no namespace"
+
+    for change <- [
+          &Routes.add/5,
+          &Routes.remove/5,
+          &Routes.add_condition/5,
+          &Routes.remove_condition/5
+        ] do
+      assert_raise ArgumentError, message, fn -> change.(routes, nil, :int8, 1, :shape) end
+    end
+
+    assert Routes.affected(routes, nil, :int8, "1") == {:ok, [], []}
+    assert LsmIndex.empty?(routes.index)
+  end
+
+  describe "shape ids and conditions" do
+    test "are any terms, and not taken for each other" do
+      routes = memory_routes()
+      terms = @lasting ++ passing() ++ [nil, {nil}, [[]]]
+
+      for term <- terms do
+        assert Routes.add(routes, :n, :int8, 1, term) == :ok
+        assert Routes.add_condition(routes, :n, :int8, 1, term) == :ok
+      end
+
+      {:ok, ids, conditions} = Routes.affected(routes, :n, :int8, "1")
+      assert same?(ids, terms) and same?(conditions, terms)
+      {ids, conditions} = Routes.all(routes, :n)
+      assert same?(ids, terms) and same?(conditions, terms)
+      assert Routes.count(routes, :n) == 2 * length(terms)
+
+      for term <- terms, do: assert(Routes.remove(routes, :n, :int8, 1, term) == :ok)
+      {:ok, [], conditions} = Routes.affected(routes, :n, :int8, "1")
+      assert same?(conditions, terms)
+      for term <- terms, do: Routes.remove_condition(routes, :n, :int8, 1, term)
+      assert Routes.namespaces(routes) == []
+    end
+
+    test "that are large are filed and found" do
+      routes = memory_routes()
+      ids = for n <- 1..20, do: {n, String.duplicate("x", 10_000 * n)}
+      add_all(routes, :n, 1, ids)
+      assert routes |> Routes.affected(:n, :int8, "1") |> sorted() == {:ok, ids, []}
+      for id <- tl(ids), do: Routes.remove(routes, :n, :int8, 1, id)
+      assert Routes.affected(routes, :n, :int8, "1") == {:ok, [hd(ids)], []}
+    end
+
+    test "are there once, however often they are added, and gone at once" do
+      routes = memory_routes()
+      for _ <- 1..3, do: Routes.add(routes, :n, :int8, 1, :a)
+      for _ <- 1..3, do: Routes.add_condition(routes, :n, :int8, 1, :a)
+      assert Routes.affected(routes, :n, :int8, "1") == {:ok, [:a], [:a]}
+      for _ <- 1..2, do: assert(Routes.remove(routes, :n, :int8, 1, :a) == :ok)
+      for _ <- 1..2, do: assert(Routes.remove_condition(routes, :n, :int8, 1, :a) == :ok)
+      assert Routes.affected(routes, :n, :int8, "1") == {:ok, [], []}
+    end
+
+    test "of one constant can be thousands" do
+      routes = memory_routes()
+      add_all(routes, :n, 1, 1..5_000)
+      add_all(routes, :n, 2, [:cold])
+      Routes.add_condition(routes, :n, :int8, 1, :condition)
+      all = {:ok, Enum.to_list(1..5_000), [:condition]}
+      assert routes |> Routes.affected(:n, :int8, "1") |> sorted() == all
+      assert routes |> Routes.affected(:n, [:int8, :text], "1") |> sorted() == all
+
+      many = Routes.affected_many(routes, [{:n, :int8, "2"}, {:n, :int8, "1"}, {:n, :int8, "3"}])
+      assert Enum.map(many, &sorted/1) == [{:ok, [:cold], []}, all, {:ok, [], []}]
+
+      for id <- 1..4_999, do: Routes.remove(routes, :n, :int8, 1, id)
+      assert Routes.affected(routes, :n, :int8, "1") == {:ok, [5_000], [:condition]}
+    end
+  end
+
+  describe "constants" do
+    test "that are no value of the type are refused by adding, and no matter to removing" do
+      routes = memory_routes()
+      add_all(routes, :n, 1, [:a])
+
+      for {type, value} <- [int8: "one", int8: [1], bool: 1, uuid: "short", time: ~D[2024-01-01]] do
+        message = "no constant of type #{inspect(type)}: #{inspect(value)}"
+        assert_raise ArgumentError, message, fn -> Routes.add(routes, :n, type, value, :a) end
+
+        assert_raise ArgumentError, message, fn ->
+          Routes.add_condition(routes, :n, type, value, :a)
+        end
+
+        assert Routes.remove(routes, :n, type, value, :a) == :ok
+        assert Routes.remove_condition(routes, :n, type, value, :a) == :ok
+      end
+
+      assert Routes.all(routes, :n) == {[:a], []}
+    end
+
+    test "are equal if SQL says so, or with keys: :exact if they are the same term" do
+      canonical = memory_routes()
+      exact = memory_routes(keys: :exact, parser: parser())
+
+      for {type, value, text, exact?} <- [
+            {:numeric, 1, "1", true},
+            {:numeric, 1, "1.0", false},
+            {:float8, 1.0, "1", false},
+            {:float8, 1.0, "1.0", true},
+            {:int8, 7, "007", true},
+            {:text, "a", "a", true}
+          ] do
+        for routes <- [canonical, exact], do: Routes.add(routes, :n, type, value, {type, value})
+        assert {:ok, ids, []} = Routes.affected(canonical, :n, type, text)
+        assert {type, value} in ids
+        {:ok, ids, []} = Routes.affected(exact, :n, type, text)
+        assert {text, {type, value} in ids} == {text, exact?}
+      end
+    end
+
+    test "are never nil, which equals nothing" do
+      for routes <- [memory_routes(), memory_routes(keys: :exact, parser: parser())],
+          type <- [:int8, :text, {:enum, "e"}] do
+        for add <- [&Routes.add/5, &Routes.add_condition/5] do
+          message = "nil equals nothing: it is no constant"
+          assert_raise ArgumentError, message, fn -> add.(routes, :n, type, nil, :a) end
+        end
+
+        assert Routes.remove(routes, :n, type, nil, :a) == :ok
+        assert Routes.affected(routes, :n, type, nil) == {:ok, [], []}
+        assert Routes.namespaces(routes) == []
+      end
+    end
+
+    test "can be longer than a key" do
+      routes = memory_routes()
+      texts = for end_ <- ["a", "b"], size <- [65_533, 65_534, 70_000, 300_000], do: {end_, size}
+
+      for {last, size} = id <- texts,
+          do: Routes.add(routes, :n, :text, String.duplicate("x", size - 1) <> last, id)
+
+      questions =
+        for {last, size} <- texts, do: {:n, :text, String.duplicate("x", size - 1) <> last}
+
+      for {{name, type, text}, id} <- Enum.zip(questions, texts),
+          do: assert(Routes.affected(routes, name, type, text) == {:ok, [id], []})
+
+      assert Routes.affected_many(routes, questions) == for(id <- texts, do: {:ok, [id], []})
+    end
+
+    test "that are numbers can be too" do
+      routes = memory_routes()
+
+      for size <- [65_524, 65_525, 65_526, 65_530, 65_533, 65_534, 70_000] do
+        text = "0." <> String.duplicate("7", size - 2)
+        assert Routes.add(routes, :n, :numeric, text, size) == :ok
+        assert {size, Routes.affected(routes, :n, :numeric, text)} == {size, {:ok, [size], []}}
+        assert Routes.affected_many(routes, [{:n, :numeric, text}]) == [{:ok, [size], []}]
+        assert Routes.affected(routes, :n, [:text, :numeric], text) == {:ok, [size], []}
+      end
+    end
+  end
+
+  describe "texts" do
+    test "are read as each of several types" do
+      routes = memory_routes()
+      Routes.add(routes, :n, :int8, 1, :int)
+      Routes.add(routes, :n, :text, "1", :text)
+      Routes.add(routes, :n, :numeric, 1.5, :numeric)
+      find = &(routes |> Routes.affected(:n, &1, &2) |> sorted())
+
+      assert find.([:int8, :text], "1") == {:ok, [:int, :text], []}
+      # The number 1 has one key, whatever the type.
+      assert find.([:numeric], "1.0") == {:ok, [:int], []}
+      assert find.([:int8, :numeric], "1.5") == {:ok, [:numeric], []}
+      assert find.([:int8, :text], "one") == {:ok, [], []}
+      assert Routes.affected(routes, :n, [:int8, :numeric], "one") == :error
+      assert Routes.affected(routes, :n, [], "1") == {:ok, [], []}
+      assert Routes.affected(routes, :n, [:int8, :numeric], nil) == {:ok, [], []}
+    end
+
+    test "that are none are texts of no type" do
+      routes = memory_routes(parser: parser())
+
+      for type <- LsmIndex.Postgres.types() ++ [{:enum, "e"}, [:int8, :text]],
+          text <- [1, :a, ["1"]] do
+        assert {type, Routes.affected(routes, :n, type, text)} == {type, :error}
+        assert Routes.affected_many(routes, [{:n, type, text}]) == [:error]
+      end
+    end
+
+    test "of other types are read by the parser, or not at all" do
+      routes = memory_routes(parser: parser())
+      Routes.add(routes, :n, {:array, :text}, ["a", "b"], :array)
+      Routes.add(routes, :n, {:enum, "e"}, "a", :enum)
+      assert Routes.affected(routes, :n, {:array, :text}, "a,b") == {:ok, [:array], []}
+      assert Routes.affected(routes, :n, {:enum, "e"}, "a") == {:ok, [:enum], []}
+      assert Routes.affected(routes, :n, {:enum, "e"}, "null") == {:ok, [], []}
+      assert Routes.affected(routes, :n, {:enum, "e"}, "?") == :error
+      assert Routes.affected(routes, :n, [{:enum, "e"}, :int8], "a") == {:ok, [:enum], []}
+      # What is known here is not for the parser, unless its terms are to be compared.
+      assert Routes.affected(routes, :n, :text, "null") == {:ok, [], []}
+      assert Routes.affected(routes, :n, [{:enum, "e"}, :int8], "?") == :error
+
+      without = memory_routes()
+      Routes.add(without, :n, {:enum, "e"}, "a", :enum)
+
+      for types <- [{:enum, "e"}, [:text, {:enum, "e"}]] do
+        assert_raise ArgumentError, ~r/unknown type {:enum, "e"}: give parser:/, fn ->
+          Routes.affected(without, :n, types, "a")
+        end
+      end
+    end
+  end
+
+  describe "affected_many" do
+    test "answers as affected does, in order, however many and whatever they are" do
+      routes = memory_routes(parser: parser())
+      for n <- 1..300, do: Routes.add(routes, {:n, rem(n, 7)}, :int8, rem(n, 50), n)
+      for n <- 1..50, do: Routes.add_condition(routes, {:n, rem(n, 7)}, :text, "#{n}", n)
+      Routes.add(routes, {:n, 1}, {:enum, "e"}, "a", :enum)
+      add_all(routes, {:n, 2}, 3, 1_000..3_000)
+      long = String.duplicate("9", 70_000)
+
+      # Some only of types that are known, so that they take one call of the library.
+      for extra <- [[], [{:int8, nil}], [{{:enum, "e"}, "a"}, {:text, long}]],
+          size <- [3, 4_000] do
+        kinds =
+          [{:int8, "3"}, {:text, "7"}, {[:int8, :text], "8"}, {:int8, "x"}, {:bool, "t"}] ++
+            [{:numeric, "12.0"}, {:text, String.slice(long, 0, 1_000)}] ++ extra
+
+        questions =
+          for _ <- 1..size, {types, text} = Enum.random(kinds) do
+            {{:n, :rand.uniform(9)}, types, text}
+          end
+
+        expected =
+          for {name, types, text} <- questions, do: Routes.affected(routes, name, types, text)
+
+        assert Enum.map(Routes.affected_many(routes, questions), &set/1) ==
+                 Enum.map(expected, &set/1)
+      end
+
+      assert Routes.affected_many(routes, []) == []
+    end
+
+    defp set(:error), do: :error
+    defp set(answer), do: sorted(answer)
+
+    test "lists each shape and condition once, whatever types lead to it" do
+      routes = memory_routes()
+
+      for {type, value} <- [int8: 1, text: "1"] do
+        Routes.add(routes, :n, type, value, :shape)
+        Routes.add_condition(routes, :n, type, value, :condition)
+      end
+
+      question = {:n, [:int8, :text], "1"}
+      answer = {:ok, [:shape], [:condition]}
+      assert Routes.affected(routes, :n, [:int8, :text], "1") == answer
+      assert Routes.affected_many(routes, [question]) == [answer]
+      # The dirty twin too.
+      many = List.duplicate(question, 1_000)
+      assert Routes.affected_many(routes, many) == List.duplicate(answer, 1_000)
+    end
+
+    test "takes a million bytes of text" do
+      routes = memory_routes()
+      texts = for n <- 1..100, do: String.duplicate("x", 30_000) <> "#{n}"
+      for text <- texts, do: Routes.add(routes, :n, :text, text, binary_part(text, 29_999, 2))
+      questions = for text <- texts, do: {:n, :text, text}
+      answers = Routes.affected_many(routes, questions)
+      assert answers == for({n, t, text} <- questions, do: Routes.affected(routes, n, t, text))
+      assert length(answers) == 100
+    end
+  end
+
+  describe "an index with a path" do
+    @describetag :tmp_dir
+
+    test "has its routes at once when it is opened again", %{tmp_dir: dir} do
+      path = Path.join(dir, "index")
+
+      for {keys, durability} <- [canonical: :os, canonical: :memory, exact: :sync] do
+        options = [keys: keys, parser: parser(), durability: durability, num_lanes: 4]
+        {:ok, routes} = Routes.open(path, options)
+
+        for name <- @lasting, id <- @lasting do
+          Routes.add(routes, name, :int8, 1, id)
+          Routes.add_condition(routes, name, :int8, 2, id)
+        end
+
+        assert Routes.close(routes) == :ok
+        {:ok, routes} = Routes.open(path, options)
+
+        for name <- @lasting do
+          {:ok, ids, []} = Routes.affected(routes, name, :int8, "1")
+          assert same?(ids, @lasting)
+          {:ok, [], conditions} = Routes.affected(routes, name, :int8, "2")
+          assert same?(conditions, @lasting)
+          {ids, conditions} = Routes.all(routes, name)
+          assert same?(ids, @lasting) and same?(conditions, @lasting)
+        end
+
+        assert same?(Routes.namespaces(routes), @lasting)
+        assert Routes.close(routes) == :ok
+        File.rm_rf!(path)
+      end
+    end
+
+    test "doesn't bring back what was dropped", %{tmp_dir: dir} do
+      path = Path.join(dir, "index")
+      {:ok, routes} = Routes.open(path)
+      for name <- [:dropped, :kept, :again], do: add_all(routes, name, 1, 1..1_000)
+      for name <- [:dropped, :again], do: assert(Routes.drop(routes, name) == :ok)
+      Routes.add(routes, :again, :int8, 1, :new)
+      assert Routes.close(routes) == :ok
+
+      {:ok, routes} = Routes.open(path)
+      assert Enum.sort(Routes.namespaces(routes)) == [:again, :kept]
+      assert Routes.affected(routes, :dropped, :int8, "1") == {:ok, [], []}
+      assert Routes.affected(routes, :again, :int8, "1") == {:ok, [:new], []}
+
+      for {name, n} <- [dropped: 0, again: 1, kept: 1_000] do
+        assert {name, Routes.count(routes, name)} == {name, n}
+        assert length(elem(Routes.all(routes, name), 0)) == n
+      end
+
+      assert Routes.close(routes) == :ok
+    end
+
+    test "refuses terms that would mean nothing later, and finds nothing of them", %{tmp_dir: dir} do
+      {:ok, routes} = Routes.open(Path.join(dir, "index"))
+      lasting = ~r/would mean nothing after a restart/
+
+      for term <- passing() do
+        for {name, target} <- [{:n, term}, {term, :shape}],
+            add <- [&Routes.add/5, &Routes.add_condition/5] do
+          assert_raise ArgumentError, lasting, fn -> add.(routes, name, :int8, 1, target) end
+        end
+
+        assert Routes.remove(routes, :n, :int8, 1, term) == :ok
+        assert Routes.remove_condition(routes, term, :int8, 1, :condition) == :ok
+        assert Routes.affected(routes, term, :int8, "1") == {:ok, [], []}
+        assert Routes.affected_many(routes, [{term, :int8, "1"}]) == [{:ok, [], []}]
+        assert {Routes.all(routes, term), Routes.count(routes, term)} == {{[], []}, 0}
+        assert Routes.drop(routes, term) == :ok
+      end
+
+      assert Routes.namespaces(routes) == []
+      assert Routes.close(routes) == :ok
+    end
+  end
+
+  test "bad options are refused" do
+    assert {:error, %Error{reason: :invalid_option}} = Routes.open(:memory, lanes: 8)
+    assert {:error, %Error{reason: :invalid_argument}} = Routes.open("")
+
+    for {options, message} <- [
+          {[keys: :bogus], ~r/keys: must be :canonical or :exact, got: :bogus/},
+          {[keys: nil], ~r/keys: must be/},
+          {[keys: :exact], ~r/keys: :exact takes a parser:/},
+          {[parser: :bogus], ~r/parser: must be a function of two arguments, got: :bogus/},
+          {[parser: & &1], ~r/parser: must be a function of two arguments/}
+        ] do
+      assert_raise ArgumentError, message, fn -> Routes.open(:memory, options) end
+      assert_raise ArgumentError, message, fn -> Routes.new(memory_index(), options) end
+    end
+
+    assert_raise ArgumentError, fn -> Routes.new(memory_index(), lanes: 8) end
+    assert_raise Error, fn -> Routes.new(:no_such_index) end
+  end
+
+  @tag :tmp_dir
+  test "bad options leave no index open", %{tmp_dir: dir} do
+    path = Path.join(dir, "index")
+
+    for options <- [[keys: :bogus], [keys: :exact], [parser: :bogus]] do
+      assert_raise ArgumentError, fn -> Routes.open(path, options) end
+      refute File.exists?(path)
+    end
+  end
+
+  test "a named index is used by its name" do
+    start_supervised!({LsmIndex, name: __MODULE__.Named, path: :memory})
+    Routes.add(Routes.new(__MODULE__.Named), :n, :int8, 1, :shape)
+    assert Routes.affected(Routes.new(__MODULE__.Named), :n, :int8, "1") == {:ok, [:shape], []}
+  end
+
+  test "a closed index refuses changes and raises for reads" do
+    routes = memory_routes()
+    add_all(routes, :n, 1, [:a])
+    assert {Routes.close(routes), Routes.close(routes)} == {:ok, :ok}
+
+    for change <- [
+          &Routes.add/5,
+          &Routes.remove/5,
+          &Routes.add_condition/5,
+          &Routes.remove_condition/5
+        ] do
+      assert {:error, %Error{reason: :closed}} = change.(routes, :n, :int8, 1, :a)
+    end
+
+    assert {:error, %Error{reason: :closed}} = Routes.drop(routes, :n)
+    assert_raise Error, fn -> Routes.affected(routes, :n, :int8, "1") end
+    assert_raise Error, fn -> Routes.affected(routes, :n, [:int8, :text], "1") end
+    assert_raise Error, fn -> Routes.affected_many(routes, [{:n, :int8, "1"}]) end
+    assert_raise Error, fn -> Routes.all(routes, :n) end
+    assert_raise Error, fn -> Routes.count(routes, :n) end
+    assert_raise Error, fn -> Routes.namespaces(routes) end
+  end
+
+  test "many processes use the same namespaces at once" do
+    routes = memory_routes(num_lanes: 2, compaction_threshold: 50)
+    for n <- 0..9, do: Routes.add(routes, {:n, n}, :int8, n, :always)
+
+    work = fn writer ->
+      for n <- 1..2_000 do
+        name = {:n, rem(n, 10)}
+        Routes.add(routes, name, :int8, rem(n, 10), {writer, n})
+        {:ok, ids, []} = Routes.affected(routes, name, :int8, "#{rem(n, 10)}")
+        true = {writer, n} in ids and :always in ids
+
+        if rem(n, 3) != 0, do: Routes.remove(routes, name, :int8, rem(n, 10), {writer, n})
+
+        # One of its own comes and goes all the time.
+        Routes.add_condition(routes, {:own, writer}, :int8, n, n)
+        if rem(n, 50) == 0, do: Routes.drop(routes, {:own, writer})
+        {ids, conditions} = Routes.all(routes, {:own, writer})
+        true = ids == [] and length(conditions) == rem(n, 50)
+      end
+    end
+
+    1..6 |> Enum.map(&Task.async(fn -> work.(&1) end)) |> Task.await_many(120_000)
+
+    for n <- 0..9 do
+      kept = for writer <- 1..6, k <- 1..2_000, rem(k, 3) == 0, rem(k, 10) == n, do: {writer, k}
+      {:ok, ids, []} = Routes.affected(routes, {:n, n}, :int8, "#{n}")
+      assert same?(ids, [:always | kept])
+      assert same?(elem(Routes.all(routes, {:n, n}), 0), [:always | kept])
+      assert Routes.count(routes, {:n, n}) == length(kept) + 1
+    end
+
+    assert Enum.sort(Routes.namespaces(routes)) == for(n <- 0..9, do: {:n, n})
+  end
+
+  @tag :tmp_dir
+  test "many processes make and empty the same namespace at once", %{tmp_dir: dir} do
+    options = [num_lanes: 1, compaction_threshold: 20]
+    {:ok, stored} = Routes.open(Path.join(dir, "index"), options)
+
+    for routes <- [memory_routes(options), stored] do
+      work = fn writer ->
+        for n <- 1..500 do
+          value = rem(n, 3)
+          name = {:n, rem(n, 2)}
+          :ok = Routes.add(routes, name, :int8, value, writer)
+          {:ok, ids, []} = Routes.affected(routes, name, :int8, "#{value}")
+          true = writer in ids
+          true = writer in elem(Routes.all(routes, name), 0)
+          true = Routes.count(routes, name) >= 1
+          true = name in Routes.namespaces(routes)
+          :ok = Routes.remove(routes, name, :int8, value, writer)
+          {:ok, ids, []} = Routes.affected(routes, name, :int8, "#{value}")
+          false = writer in ids
+        end
+      end
+
+      1..4 |> Enum.map(&Task.async(fn -> work.(&1) end)) |> Task.await_many(120_000)
+      assert Routes.namespaces(routes) == []
+      for name <- [{:n, 0}, {:n, 1}], do: assert(Routes.all(routes, name) == {[], []})
+    end
+
+    assert Routes.close(stored) == :ok
+  end
+
+  test "one of many that remove the last of a namespace is told so" do
+    routes = memory_routes()
+    {:ok, key} = Routes.key(routes, :int8, 1)
+
+    for _ <- 1..200 do
+      for id <- 1..4, do: Routes.add(routes, :n, :int8, 1, id)
+      remove = fn id -> Routes.change(routes, :delete, :n, key, {id}) end
+      answers = 1..4 |> Enum.map(&Task.async(fn -> remove.(&1) end)) |> Task.await_many()
+      assert Enum.sort(answers) == [:changed, :changed, :changed, :emptied]
+      assert Routes.namespaces(routes) == []
+    end
+  end
+end
