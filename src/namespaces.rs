@@ -93,7 +93,7 @@ impl Index {
             let Some(namespace) = self.namespace(name_key)? else {
                 drop(shared);
                 if op == Op::Delete {
-                    self.check_writable()?;
+                    self.promise_absence(name_key, durability)?;
                     return Ok(Attempt::Done(Outcome::default()));
                 }
                 let Some(_alone) = self.stripes.alone(name_key, wait) else {
@@ -179,6 +179,20 @@ impl Index {
         })
     }
 
+    /// That there is no namespace of the name is promised as if it had been dropped this moment.
+    fn promise_absence(&self, name: Fingerprint, durability: Durability) -> Result<()> {
+        self.check_writable()?;
+        // It may have been dropped without the log, which no record can make up for: nobody knows
+        // the id it had.
+        if self.wal_for(durability).is_some()
+            && self.is_partly_logged(name)
+            && let Some(lane) = self.lane(self.slots.lane(name))
+        {
+            lane.flush(&self.upkeep())?;
+        }
+        self.settle(durability)
+    }
+
     /// Takes the name's key away, if the namespace has no targets; false if that has to wait.
     pub(crate) fn drop_if_empty(
         &self,
@@ -208,7 +222,9 @@ impl Index {
         loop {
             {
                 let _alone = self.stripes.of(key).write();
-                let Some(namespace) = self.namespace(key)? else { return Ok(false) };
+                let Some(namespace) = self.namespace(key)? else {
+                    return self.promise_absence(key, durability).map(|()| false);
+                };
                 let route = Route { key, scope: Scope::NAMES, term: name };
                 let any = self.dictionary.members(namespace) > 0;
                 if let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)? {
