@@ -6,16 +6,16 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_index::{Config, Durability, Index, KeyHasher, Op, SlotTable};
-use support::namespaces::{Terms, check_purged, listed, targets};
+use lsm_index::{Durability, Index, Op};
+use support::namespaces::{Terms, listed, targets};
 use support::simulated::{Loss, Simulated};
-use support::{HASH_KEY, config, names};
+use support::{config, names};
 
 const LANES: u32 = 2;
 
 fn open(system: &Simulated) -> Index {
-    let config: Config = config(LANES, 1000);
-    Index::open_on(Arc::new(system.clone()), Path::new("/db"), &config).expect("open")
+    let system = Arc::new(system.clone());
+    Index::open_on(system, Path::new("/db"), &config(LANES, 1000)).expect("open")
 }
 
 fn route(index: &Index, name: &[u8], term: &[u8], op: Op, durability: Durability) -> bool {
@@ -57,5 +57,73 @@ fn a_namespace_that_is_not_there_is_promised_as_a_drop_is() {
             };
             assert_eq!(found(&open(&crashed), b"name"), Terms::new(), "{dropped:?}, {promised:?}");
         }
+    }
+}
+
+/// A namespace went without the log, and the next one of its name has a smaller id.
+#[test]
+fn a_namespace_that_went_and_came_is_the_newer_one() {
+    let [other, name] = [&names()[0], &names()[1]];
+    for again in [Durability::Os, Durability::Sync] {
+        for flushed in [false, true] {
+            let system = Simulated::new();
+            let index = open(&system);
+            put(&index, other, b"t", Durability::Os);
+            put(&index, name, b"old", Durability::Os);
+            assert!(index.drop_namespace(other, Durability::Os).expect("drop"));
+            while index.work().expect("work") {}
+            // The other's id is to be had.
+            index.compact().expect("compact");
+            if !flushed {
+                put(&index, name, b"older", Durability::Sync);
+            }
+            assert!(index.drop_namespace(name, Durability::Memory).expect("drop"));
+            put(&index, name, b"new", again);
+            drop(index);
+            let index = open(&system.killed());
+            assert_eq!(found(&index, name), Terms::from([b"new".to_vec()]), "{again:?}");
+            index.take_census().expect("census");
+            while index.work().expect("work") {}
+            assert_eq!(index.count().expect("count"), 2, "what the former had is there still");
+        }
+    }
+}
+
+/// Neither the former nor the next one, which the log knew nothing of, is there after a drop that
+/// was promised.
+#[test]
+fn a_promised_drop_of_a_namespace_that_went_and_came_is_kept() {
+    let drops: [fn(&Index, Durability); 2] = [
+        |index, durability| {
+            assert!(index.drop_namespace(b"name", durability).expect("drop"));
+        },
+        |index, durability| assert!(route(index, b"name", b"t", Op::Delete, durability)),
+    ];
+    for drop_it in drops {
+        for promised in [Durability::Os, Durability::Sync] {
+            let system = Simulated::new();
+            let index = open(&system);
+            put(&index, b"name", b"t", Durability::Sync);
+            assert!(index.drop_namespace(b"name", Durability::Memory).expect("drop"));
+            put(&index, b"name", b"t", Durability::Memory);
+            drop_it(&index, promised);
+            drop(index);
+            assert_eq!(found(&open(&system.killed()), b"name"), Terms::new(), "{promised:?}");
+        }
+    }
+}
+
+/// A route that is not in the next namespace was promised not to be there.
+#[test]
+fn a_promised_delete_in_a_namespace_that_went_and_came_is_kept() {
+    for promised in [Durability::Os, Durability::Sync] {
+        let system = Simulated::new();
+        let index = open(&system);
+        put(&index, b"name", b"t", Durability::Sync);
+        assert!(index.drop_namespace(b"name", Durability::Memory).expect("drop"));
+        put(&index, b"name", b"another", Durability::Memory);
+        assert!(!route(&index, b"name", b"t", Op::Delete, promised));
+        drop(index);
+        assert!(!found(&open(&system.killed()), b"name").contains(&b"t"[..]), "{promised:?}");
     }
 }

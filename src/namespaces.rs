@@ -104,12 +104,7 @@ impl Index {
                 }
                 continue;
             };
-            if op == Op::Put
-                && self.wal_for(durability).is_some()
-                && self.is_partly_logged(name_key)
-                && let Attempt::Busy = self.make_namespace(name_key, name, durability)?
-            {
-                // The log has to have the name too.
+            if let Attempt::Busy = self.log_name(name_key, name, durability)? {
                 return Ok(Attempt::Busy);
             }
             let route = Route {
@@ -179,6 +174,21 @@ impl Index {
         })
     }
 
+    /// Sees to it that the log has the name of a namespace that is there, before it has any of its
+    /// changes. There may have been another of that name, which went without the log: a recovery
+    /// has the newer one take its place.
+    fn log_name(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+    ) -> Result<Attempt<()>> {
+        if self.wal_for(durability).is_some() && self.is_partly_logged(key) {
+            return self.make_namespace(key, name, durability);
+        }
+        Ok(Attempt::Done(()))
+    }
+
     /// That there is no namespace of the name is promised as if it had been dropped this moment.
     fn promise_absence(&self, name: Fingerprint, durability: Durability) -> Result<()> {
         self.check_writable()?;
@@ -227,7 +237,9 @@ impl Index {
                 };
                 let route = Route { key, scope: Scope::NAMES, term: name };
                 let any = self.dictionary.members(namespace) > 0;
-                if let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)? {
+                if let Attempt::Done(()) = self.log_name(key, name, durability)?
+                    && let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)?
+                {
                     self.dictionary.forget_name(namespace);
                     self.purge_namespace(namespace);
                     return self.settle(durability).map(|()| any);
