@@ -127,3 +127,26 @@ fn a_promised_delete_in_a_namespace_that_went_and_came_is_kept() {
         assert!(!found(&open(&system.killed()), b"name").contains(&b"t"[..]), "{promised:?}");
     }
 }
+
+/// What a dropped one had is taken out and flushed, then the power fails: either all of it is gone,
+/// or nothing.
+#[test]
+fn a_power_failure_leaves_all_of_a_dropped_namespace_or_nothing() {
+    for lane in 0..LANES {
+        let system = Simulated::new();
+        let index = open(&system);
+        let key = |n: u32| n.to_le_bytes();
+        for n in 0..20 {
+            let put = index.route_in(b"name", &key(n), b"t", Op::Put, Durability::Sync);
+            assert!(put.expect("put").changed);
+        }
+        index.flush().expect("flush");
+        assert!(index.drop_namespace(b"name", Durability::Os).expect("drop"));
+        while index.work().expect("work") {}
+        index.flush_lane(lane).expect("flush");
+        let index = open(&system.crash(Loss::Unsynced));
+        let there = |n| !targets(&index, b"name", &key(n)).expect("targets").is_empty();
+        let left = (0..20).filter(|&n| there(n)).count();
+        assert!(left == 0 || left == 20, "{left} of 20 are left");
+    }
+}

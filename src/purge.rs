@@ -86,7 +86,9 @@ impl Index {
         // Taken out, so that nobody who drops a namespace waits for a piece.
         let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };
         let purged = match self.lane(pass.next_lane) {
-            Some(lane) => self.purge_lane(pass.next_lane, lane, &pass.of),
+            Some(lane) => self
+                .sync_drops(&pass)
+                .and_then(|()| self.purge_lane(pass.next_lane, lane, &pass.of)),
             None => Ok(()),
         };
         pass.next_lane += usize::from(purged.is_ok());
@@ -98,6 +100,15 @@ impl Index {
             }
         }
         purged.map(|()| true)
+    }
+
+    /// A power failure must not bring back a namespace with a part of what it had: a lane that is
+    /// flushed without the rest knows nothing of the record that dropped it.
+    fn sync_drops(&self, pass: &Pass) -> Result<()> {
+        match &self.wal {
+            Some(wal) if pass.next_lane == 0 => wal.sync(),
+            _ => Ok(()),
+        }
     }
 
     fn purge_lane(&self, number: usize, lane: &Lane, of: &HashSet<Scope>) -> Result<()> {
