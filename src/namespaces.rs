@@ -15,13 +15,21 @@ use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::routes::{Listing, Most, Route};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{MOMENT, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::write::Attempt;
 
 /// Who adds and removes in a namespace holds its name's stripe with others, who makes or drops it
 /// holds that alone.
 #[derive(Debug, Default)]
-pub(crate) struct Stripes([RwLock<()>; 16]);
+pub(crate) struct Stripes([Stripe; 16]);
+
+#[derive(Debug, Default)]
+struct Stripe {
+    lock: RwLock<()>,
+    /// Changes under way: puts are counted as targets already, and deletes are still.
+    changes: AtomicU32,
+}
 
 /// What a change of a namespace's routes came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,18 +40,26 @@ pub struct Outcome {
     pub emptied: bool,
 }
 
+/// What a change within a namespace that is there came to.
+#[derive(Clone, Copy, Debug)]
+struct Changed {
+    changed: bool,
+    /// How many targets are counted, if that may be by changes under way alone.
+    left: Option<u32>,
+}
+
 impl Stripes {
-    fn of(&self, name: Fingerprint) -> &RwLock<()> {
+    fn of(&self, name: Fingerprint) -> &Stripe {
         &self.0[(name.0 >> 32) as usize % self.0.len()]
     }
 
     fn with_others(&self, name: Fingerprint, wait: bool) -> Option<RwLockReadGuard<'_, ()>> {
-        let stripe = self.of(name);
+        let stripe = &self.of(name).lock;
         if wait { Some(stripe.read()) } else { stripe.try_read_for(MOMENT) }
     }
 
     fn alone(&self, name: Fingerprint, wait: bool) -> Option<RwLockWriteGuard<'_, ()>> {
-        let stripe = self.of(name);
+        let stripe = &self.of(name).lock;
         if wait { Some(stripe.write()) } else { stripe.try_write_for(MOMENT) }
     }
 }
@@ -112,24 +128,75 @@ impl Index {
                 scope: Scope::of_namespace(namespace),
                 term: target,
             };
-            let (changed, edges) = match self.try_route_term(route, op, durability)? {
-                Attempt::Busy => return Ok(Attempt::Busy),
-                Attempt::Done(done) => done,
+            let changes = &self.stripes.of(name_key).changes;
+            changes.fetch_add(1, Ordering::SeqCst);
+            let changed = match op {
+                Op::Put => self.put_in(namespace, route, durability),
+                Op::Delete => self.delete_in(namespace, route, durability, changes),
             };
-            let emptied = match op {
-                Op::Put => {
-                    self.dictionary.add_members(namespace, edges);
-                    false
-                }
-                Op::Delete => edges > 0 && self.dictionary.drop_members(namespace, edges) == 0,
-            };
+            changes.fetch_sub(1, Ordering::SeqCst);
             drop(shared);
-            if emptied && !self.drop_if_empty(name_key, name, durability, wait)? {
-                self.drop_empty_later(name);
-            }
+            let Ok(Attempt::Done(Changed { changed, left })) = changed else {
+                // It may have been made for this change alone.
+                if op == Op::Put && self.dictionary.members(namespace) == 0 {
+                    self.drop_empty_later(name);
+                }
+                return changed.map(|_| Attempt::Busy);
+            };
+            let emptied = match left {
+                // Whether it has any is known once others are done, which is rarely waited for.
+                Some(left) => {
+                    match self.drop_if_empty(name_key, name, durability, wait || left > 0) {
+                        Ok(Attempt::Done(dropped)) => dropped,
+                        undecided => {
+                            self.drop_empty_later(name);
+                            undecided.map(|_| left == 0)?
+                        }
+                    }
+                }
+                None => false,
+            };
             self.settle(durability)?;
             return Ok(Attempt::Done(Outcome { changed, emptied }));
         }
+    }
+
+    /// A target is counted before it shows: whoever removes it at once does not find it missing in
+    /// the count, and a namespace that counts none has none.
+    fn put_in(
+        &self,
+        namespace: u32,
+        route: Route<'_>,
+        durability: Durability,
+    ) -> Result<Attempt<Changed>> {
+        self.dictionary.add_members(namespace, 1);
+        let routed = self.try_route_term(route, Op::Put, durability);
+        if !matches!(routed, Ok(Attempt::Done((_, 1..)))) {
+            self.dictionary.drop_members(namespace, 1);
+        }
+        Ok(match routed? {
+            Attempt::Done((changed, _)) => Attempt::Done(Changed { changed, left: None }),
+            Attempt::Busy => Attempt::Busy,
+        })
+    }
+
+    fn delete_in(
+        &self,
+        namespace: u32,
+        route: Route<'_>,
+        durability: Durability,
+        changes: &AtomicU32,
+    ) -> Result<Attempt<Changed>> {
+        let (changed, edges) = match self.try_route_term(route, Op::Delete, durability)? {
+            Attempt::Done(done) => done,
+            Attempt::Busy => return Ok(Attempt::Busy),
+        };
+        // Puts that had begun when the target went may come to nothing, and targets of deletes be
+        // gone.
+        let others = changes.load(Ordering::SeqCst) - 1;
+        let left = (edges > 0).then(|| self.dictionary.drop_members(namespace, edges));
+        let left = left.filter(|&left| left <= others);
+        Ok(Attempt::Done(Changed { changed, left }))
     }
 
     /// As [`Index::try_route_in`], waiting as [`Index::put`] does.
@@ -154,7 +221,7 @@ impl Index {
                     if let Some(namespace) = namespace {
                         self.make_way_for_routes(self.key_in(namespace, key)?)?;
                     }
-                    drop(self.stripes.of(name_key).read());
+                    drop(self.stripes.of(name_key).lock.read());
                 }
             }
         }
@@ -203,22 +270,25 @@ impl Index {
         self.settle(durability)
     }
 
-    /// Takes the name's key away, if the namespace has no targets; false if that has to wait.
+    /// Takes the name's key away, at once or soon, if the namespace has no targets; whether it has
+    /// none.
     pub(crate) fn drop_if_empty(
         &self,
         key: Fingerprint,
         name: &[u8],
         durability: Durability,
         wait: bool,
-    ) -> Result<bool> {
-        let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(false) };
+    ) -> Result<Attempt<bool>> {
+        let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(Attempt::Busy) };
         match self.namespace(key)? {
             Some(namespace) if self.dictionary.members(namespace) == 0 => {
                 let route = Route { key, scope: Scope::NAMES, term: name };
-                let dropped = self.try_route_term(route, Op::Delete, durability)?;
-                Ok(matches!(dropped, Attempt::Done(_)))
+                if let Attempt::Busy = self.try_route_term(route, Op::Delete, durability)? {
+                    self.drop_empty_later(name);
+                }
+                Ok(Attempt::Done(true))
             }
-            _ => Ok(true),
+            _ => Ok(Attempt::Done(false)),
         }
     }
 
@@ -231,7 +301,7 @@ impl Index {
         let key = self.name(name)?;
         loop {
             {
-                let _alone = self.stripes.of(key).write();
+                let _alone = self.stripes.of(key).lock.write();
                 let Some(namespace) = self.namespace(key)? else {
                     return self.promise_absence(key, durability).map(|()| false);
                 };
@@ -279,7 +349,7 @@ impl Index {
         })
     }
 
-    /// How many distinct targets a namespace has.
+    /// How many distinct targets a namespace has. Each change under way may count for one more.
     ///
     /// # Errors
     /// As [`Index::get`]; those of [`Index::take_census`].

@@ -77,11 +77,13 @@ impl Index {
         let empty = self.purge.lock().empty.pop();
         if let Some(name) = empty {
             let key = self.hasher.scoped(Scope::NAMES.number(), &name);
-            if !self.drop_if_empty(key, &name, Durability::Memory, true)? {
-                self.make_way_for_routes(key)?;
+            let dropped = self
+                .make_way_for_routes(key)
+                .and_then(|()| self.drop_if_empty(key, &name, Durability::Memory, true));
+            if dropped.is_err() {
                 self.drop_empty_later(&name);
             }
-            return Ok(true);
+            return dropped.map(|_| true);
         }
         // Taken out, so that nobody who drops a namespace waits for a piece.
         let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };
