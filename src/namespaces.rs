@@ -66,7 +66,7 @@ impl Stripes {
 
 impl Index {
     /// The id of the name, while the namespace is there.
-    fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
+    pub(crate) fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
         let ids = self.look_up(name, usize::MAX, |chain| chain.id_set())?;
         Ok(ids.unwrap_or(IdSet::Empty).as_slice().last().copied())
     }
@@ -356,8 +356,10 @@ impl Index {
     pub fn count_in(&self, name: &[u8]) -> Result<u64> {
         let name = self.name(name)?;
         self.take_census()?;
-        let namespace = self.namespace(name)?;
-        Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+        self.dictionary.unmistaken(|| {
+            let namespace = self.namespace(name)?;
+            Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+        })
     }
 
     /// Begins a listing of a namespace's distinct targets. Changes made meanwhile may or may not be
@@ -368,12 +370,14 @@ impl Index {
     pub fn list_in(&self, name: &[u8]) -> Result<Listing> {
         let name = self.name(name)?;
         self.take_census()?;
-        Ok(match self.namespace(name)? {
-            Some(namespace) => {
-                let scope = Scope::of_namespace(namespace);
-                Listing::of(self.dictionary.ids_of(scope), scope)
-            }
-            None => Listing::of(Vec::new(), Scope::INDEX),
+        self.dictionary.unmistaken(|| {
+            Ok(match self.namespace(name)? {
+                Some(namespace) => {
+                    let scope = Scope::of_namespace(namespace);
+                    Listing::of(self.dictionary.ids_of(scope), scope).in_namespace(name)
+                }
+                None => Listing::of(Vec::new(), Scope::INDEX),
+            })
         })
     }
 
@@ -383,6 +387,11 @@ impl Index {
     /// As [`Index::count_in`].
     pub fn list_namespaces(&self) -> Result<Listing> {
         self.take_census()?;
+        self.dictionary.unmistaken(|| self.names()).map(|names| Listing::of(names, Scope::NAMES))
+    }
+
+    /// Ids of the names of all namespaces.
+    fn names(&self) -> Result<Vec<u32>> {
         let mut names = Vec::new();
         for id in self.dictionary.ids_of(Scope::NAMES) {
             // That of a dropped namespace stays until all it had is taken out, that of an empty one
@@ -397,6 +406,6 @@ impl Index {
                 names.push(id);
             }
         }
-        Ok(Listing::of(names, Scope::NAMES))
+        Ok(names)
     }
 }
