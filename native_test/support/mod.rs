@@ -6,6 +6,7 @@ pub(crate) mod namespaces;
 pub(crate) mod repairs;
 pub(crate) mod simulated;
 pub(crate) mod small;
+pub(crate) mod sweeps;
 pub(crate) mod threads;
 pub(crate) mod workload;
 

@@ -59,6 +59,10 @@ fn mark() -> Vec<u8> {
     key(KEYS)
 }
 
+pub(crate) fn is_mark(step: &Step) -> bool {
+    matches!(step, Step::Change(_, KEYS, ..))
+}
+
 /// Steps of every kind, the same for the same seed.
 pub(crate) fn script(seed: u64, len: usize) -> Vec<Step> {
     let random = &mut Random(seed);
@@ -93,7 +97,6 @@ pub(crate) fn script(seed: u64, len: usize) -> Vec<Step> {
 
 /// Mostly changes of namespaces, and drops.
 pub(crate) fn script_in_namespaces(seed: u64, len: usize) -> Vec<Step> {
-    let marked = Step::Change(Op::Put, KEYS, 0, Durability::Sync);
     let random = &mut Random(seed);
     // Few, for what was dropped to come back, or all.
     let (names, terms) = [(1, 2), (2, 2), (namespaces::NAMES, namespaces::TERMS)][random.below(3)];
@@ -113,7 +116,7 @@ pub(crate) fn script_in_namespaces(seed: u64, len: usize) -> Vec<Step> {
             _ => other,
         }
     });
-    std::iter::once(marked).chain(others).collect()
+    std::iter::once(Step::Change(Op::Put, KEYS, 0, Durability::Sync)).chain(others).collect()
 }
 
 fn change(contents: &mut Contents, op: Op, key: Vec<u8>, item: Item) {
@@ -365,14 +368,23 @@ pub(crate) fn looked_up(index: &Index) -> Result<Contents> {
     Ok(contents)
 }
 
+/// If there were namespaces, does all background work and checks that nothing of dropped ones is
+/// left; whether there were any.
+pub(crate) fn check_all(index: &Index, contents: &Contents) -> Result<bool> {
+    let has_namespaces = contents.contains_key(&mark());
+    if has_namespaces {
+        namespaces::check_purged(index, contents)?;
+    }
+    Ok(has_namespaces)
+}
+
 /// An index opened after a crash is as usable as any, and leaves nothing lying about.
 pub(crate) fn check_usable(system: &Simulated, index: &Index) -> Result<()> {
     index.put(b"key 0", 77)?;
     assert!(index.contains(b"key 0", 77)?);
     let contents = looked_up(index)?;
-    let has_namespaces = contents.contains_key(&mark());
+    let has_namespaces = check_all(index, &contents)?;
     if has_namespaces {
-        namespaces::check_purged(index, &contents)?;
         index.compact()?;
     }
     index.close()?;
