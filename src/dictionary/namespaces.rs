@@ -74,6 +74,7 @@ impl Dictionary {
         let mut nameless = Vec::new();
         for (namespace, count) in members.filter(|&(_, count)| count > 0) {
             if self.members_of_name(namespace).is_none() {
+                self.shard(shard_of(namespace)).write().occupy(place_of(namespace));
                 nameless.push(namespace);
             }
             self.add_members(namespace, count);
