@@ -60,6 +60,31 @@ fn a_namespace_that_is_not_there_is_promised_as_a_drop_is() {
     }
 }
 
+/// A namespace was emptied without the log, and the next one of its name has nothing of it, once it
+/// was promised that it is not there.
+#[test]
+fn what_an_emptied_namespace_had_is_not_the_next_ones() {
+    let asked: [fn(&Index); 2] = [
+        |index| assert!(!index.drop_namespace(b"name", Durability::Os).expect("drop")),
+        |index| assert!(!route(index, b"name", b"t", Op::Delete, Durability::Os)),
+    ];
+    for ask in asked {
+        for emptied in [Durability::Memory, Durability::Os] {
+            let system = Simulated::new();
+            let index = open(&system);
+            put(&index, b"name", b"t", Durability::Os);
+            put(&index, b"name", b"u", Durability::Os);
+            assert!(route(&index, b"name", b"t", Op::Delete, Durability::Memory));
+            assert!(route(&index, b"name", b"u", Op::Delete, emptied));
+            ask(&index);
+            put(&index, b"name", b"new", Durability::Os);
+            drop(index);
+            let found = found(&open(&system.killed()), b"name");
+            assert_eq!(found, Terms::from([b"new".to_vec()]), "{emptied:?}");
+        }
+    }
+}
+
 /// A namespace went without the log, and the next one of its name has a smaller id.
 #[test]
 fn a_namespace_that_went_and_came_is_the_newer_one() {

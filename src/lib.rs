@@ -53,6 +53,7 @@ mod routes;
 mod scan;
 mod segment;
 mod stats;
+mod stripes;
 mod sync;
 mod verify;
 mod wal;

@@ -14,22 +14,10 @@ use crate::dictionary::Scope;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::lane::Lane;
 use crate::routes::{Listing, Most, Route};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{MOMENT, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::write::Attempt;
-
-/// Who adds and removes in a namespace holds its name's stripe with others, who makes or drops it
-/// holds that alone.
-#[derive(Debug, Default)]
-pub(crate) struct Stripes([Stripe; 16]);
-
-#[derive(Debug, Default)]
-struct Stripe {
-    lock: RwLock<()>,
-    /// Changes under way: puts are counted as targets already, and deletes are still.
-    changes: AtomicU32,
-}
 
 /// What a change of a namespace's routes came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,22 +36,6 @@ struct Changed {
     left: Option<u32>,
 }
 
-impl Stripes {
-    fn of(&self, name: Fingerprint) -> &Stripe {
-        &self.0[(name.0 >> 32) as usize % self.0.len()]
-    }
-
-    fn with_others(&self, name: Fingerprint, wait: bool) -> Option<RwLockReadGuard<'_, ()>> {
-        let stripe = &self.of(name).lock;
-        if wait { Some(stripe.read()) } else { stripe.try_read_for(MOMENT) }
-    }
-
-    fn alone(&self, name: Fingerprint, wait: bool) -> Option<RwLockWriteGuard<'_, ()>> {
-        let stripe = &self.of(name).lock;
-        if wait { Some(stripe.write()) } else { stripe.try_write_for(MOMENT) }
-    }
-}
-
 impl Index {
     /// The id of the name, while the namespace is there.
     pub(crate) fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
@@ -72,7 +44,7 @@ impl Index {
     }
 
     fn is_partly_logged(&self, key: Fingerprint) -> bool {
-        self.lane(self.slots.lane(key)).is_some_and(crate::lane::Lane::is_partly_logged)
+        self.lane(self.slots.lane(key)).is_some_and(Lane::is_partly_logged)
     }
 
     fn name(&self, name: &[u8]) -> Result<Fingerprint> {
@@ -108,14 +80,21 @@ impl Index {
             };
             let Some(namespace) = self.namespace(name_key)? else {
                 drop(shared);
-                if op == Op::Delete {
-                    self.promise_absence(name_key, durability)?;
+                if op == Op::Delete && self.is_all_logged(durability) {
+                    self.check_writable()?;
+                    self.settle(durability)?;
                     return Ok(Attempt::Done(Outcome::default()));
                 }
                 let Some(_alone) = self.stripes.alone(name_key, wait) else {
                     return Ok(Attempt::Busy);
                 };
-                if let Attempt::Busy = self.make_namespace(name_key, name, durability)? {
+                if op == Op::Delete && self.namespace(name_key)?.is_none() {
+                    self.promise_absence(name_key, name, durability)?;
+                    return Ok(Attempt::Done(Outcome::default()));
+                }
+                if op == Op::Put
+                    && let Attempt::Busy = self.make_namespace(name_key, name, durability)?
+                {
                     return Ok(Attempt::Busy);
                 }
                 continue;
@@ -256,16 +235,25 @@ impl Index {
         Ok(Attempt::Done(()))
     }
 
+    /// Whether a change of that durability has no changes before it that are less of a promise.
+    fn is_all_logged(&self, durability: Durability) -> bool {
+        self.wal_for(durability).is_none() || !self.lanes().any(Lane::is_partly_logged)
+    }
+
     /// That there is no namespace of the name is promised as if it had been dropped this moment.
-    fn promise_absence(&self, name: Fingerprint, durability: Durability) -> Result<()> {
+    /// Nobody else makes one.
+    fn promise_absence(&self, key: Fingerprint, name: &[u8], durability: Durability) -> Result<()> {
         self.check_writable()?;
-        // It may have been dropped without the log, which no record can make up for: nobody knows
-        // the id it had.
-        if self.wal_for(durability).is_some()
-            && self.is_partly_logged(name)
-            && let Some(lane) = self.lane(self.slots.lane(name))
-        {
-            lane.flush(&self.upkeep())?;
+        if !self.is_all_logged(durability) {
+            // Its targets may have gone without the log: what a recovery brings back of them is not
+            // to be the next one's.
+            self.dictionary.forget(&Scope::NAMES.term(name));
+            // So may its name, which no record can make up for: nobody knows the id it had.
+            if self.is_partly_logged(key)
+                && let Some(lane) = self.lane(self.slots.lane(key))
+            {
+                lane.flush(&self.upkeep())?;
+            }
         }
         self.settle(durability)
     }
@@ -303,7 +291,7 @@ impl Index {
             {
                 let _alone = self.stripes.of(key).lock.write();
                 let Some(namespace) = self.namespace(key)? else {
-                    return self.promise_absence(key, durability).map(|()| false);
+                    return self.promise_absence(key, name, durability).map(|()| false);
                 };
                 let route = Route { key, scope: Scope::NAMES, term: name };
                 let any = self.dictionary.members(namespace) > 0;

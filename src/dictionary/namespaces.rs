@@ -5,7 +5,7 @@
 //! is part of the terms, means nothing else meanwhile.
 
 use super::counts::State;
-use super::{Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
+use super::{Address, Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::sync::atomic::Ordering;
 
 impl Dictionary {
@@ -38,6 +38,16 @@ impl Dictionary {
     pub(crate) fn forget_name(&self, namespace: u32) {
         if let Some(shard) = self.used_shard(shard_of(namespace)) {
             shard.write().unlist(place_of(namespace), self.hash_of());
+        }
+    }
+
+    /// No key leads to the term: it is not found, so that it gets another id when it comes back.
+    pub(crate) fn forget(&self, term: &[u8]) {
+        let Address { shard, hash } = self.address(term);
+        if let Some(shard) = self.used_shard(shard) {
+            let mut terms = shard.write();
+            let places: Vec<u32> = terms.find_all(hash, term).collect();
+            places.into_iter().for_each(|place| terms.unlist(place, self.hash_of()));
         }
     }
 
