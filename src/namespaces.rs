@@ -298,7 +298,7 @@ impl Index {
                 if let Attempt::Done(()) = self.log_name(key, name, durability)?
                     && let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)?
                 {
-                    self.dictionary.forget_name(namespace);
+                    self.dictionary.forget(&Scope::NAMES.term(name));
                     self.purge_namespace(namespace);
                     return self.settle(durability).map(|()| any);
                 }

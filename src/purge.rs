@@ -25,7 +25,7 @@ pub(crate) struct Purge {
     /// More than one if several threads do background work.
     passes: Vec<Pass>,
     /// Names of namespaces that may be empty, to be dropped if they are.
-    empty: Vec<Vec<u8>>,
+    empty: HashSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +35,11 @@ struct Pass {
 }
 
 impl Purge {
+    fn next_empty(&mut self) -> Option<Vec<u8>> {
+        let next = self.empty.iter().next().cloned()?;
+        self.empty.take(&next)
+    }
+
     fn next_pass(&mut self) -> Option<Pass> {
         let next = self.passes.pop();
         next.or_else(|| match std::mem::take(&mut self.waiting) {
@@ -56,7 +61,7 @@ impl Index {
     }
 
     pub(crate) fn drop_empty_later(&self, name: &[u8]) {
-        self.purge.lock().empty.push(name.to_vec());
+        self.purge.lock().empty.insert(name.to_vec());
         self.work_waits.store(true, Ordering::SeqCst);
     }
 
@@ -74,7 +79,7 @@ impl Index {
 
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.
     pub(crate) fn step_purge(&self) -> Result<bool> {
-        let empty = self.purge.lock().empty.pop();
+        let empty = self.purge.lock().next_empty();
         if let Some(name) = empty {
             let key = self.hasher.scoped(Scope::NAMES.number(), &name);
             let dropped = self

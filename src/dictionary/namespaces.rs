@@ -33,14 +33,6 @@ impl Dictionary {
         self.members_of_name(namespace).unwrap_or_default()
     }
 
-    /// No key leads to the name any more: it is not found, so that the next namespace of that name is
-    /// another.
-    pub(crate) fn forget_name(&self, namespace: u32) {
-        if let Some(shard) = self.used_shard(shard_of(namespace)) {
-            shard.write().unlist(place_of(namespace), self.hash_of());
-        }
-    }
-
     /// No key leads to the term: it is not found, so that it gets another id when it comes back.
     pub(crate) fn forget(&self, term: &[u8]) {
         let Address { shard, hash } = self.address(term);
