@@ -269,7 +269,8 @@ fn killed(seed: u64) -> Vec<Unopened> {
     let system = Simulated::new();
     system.record();
     let mut index = open(&system).expect("a new index");
-    let steps = script(seed, 90);
+    // Some with namespaces.
+    let steps = if seed % 3 == 2 { script_in_namespaces(seed, 60) } else { script(seed, 90) };
     let mut history = History::new(Contents::new());
     history.run(&system, &mut index, &steps).expect("nothing fails");
     drop(index);
@@ -285,7 +286,7 @@ fn killed(seed: u64) -> Vec<Unopened> {
 
 #[test]
 fn an_open_that_fails_leaves_all_for_the_next_one() {
-    let faults = for_seeds(0..2, |seed| {
+    let faults = for_seeds(0..3, |seed| {
         let mut all = killed(300 + seed);
         let history = History::new(Contents::new());
         all.push(Unopened { system: Simulated::new(), mark: history.mark(), history });

@@ -273,11 +273,13 @@ fn repaired_contents(
 /// By a crash, or by a disk that is full for a while.
 #[test]
 fn a_repair_that_is_cut_short_is_made_up_for_by_the_next() {
-    let world = World::new(false);
+    let worlds = [false, true].map(World::new);
     let (mut cut_short, mut of_repairs) = (0, 0);
-    for seed in seeds("REPAIR_SEEDS", 0..24) {
+    for seed in seeds("REPAIR_SEEDS", 0..32) {
+        // A quarter with namespaces.
+        let world = &worlds[usize::from(seed % 4 == 3)];
         let mut random = Random(seed);
-        let sound = random_index(&mut random, &world);
+        let sound = random_index(&mut random, world);
         // What is not on stable storage may be lost by a crash, damaged or not.
         let index = open(&sound).expect("open");
         index.sync().expect("sync");
@@ -286,11 +288,11 @@ fn a_repair_that_is_cut_short_is_made_up_for_by_the_next() {
         let damaged = || sound.killed();
         let whole = damaged();
         whole.record();
-        let Ok(expected) = repaired_contents(&whole, &world) else { continue };
+        let Ok(expected) = repaired_contents(&whole, world) else { continue };
         let points = whole.take_recording();
         of_repairs += 1;
         let check = |after: &str, system: &Simulated| {
-            let found = repaired_contents(system, &world);
+            let found = repaired_contents(system, world);
             let found = found.unwrap_or_else(|e| panic!("seed {seed}, {what:?}, {after}: {e}"));
             assert_eq!(found, expected, "seed {seed}, {what:?}, {after}");
         };
