@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use lsm_index::{Durability, Index, Op, Result, Target};
 use support::simulated::{Loss, Simulated};
-use support::workload::{Contents, History, Mark, ROOT, check_usable, contents, open, script};
+use support::workload::{
+    Contents, History, Mark, ROOT, Step, check_usable, contents, open, script, script_in_namespaces,
+};
 use support::{Item, config, report, resolved};
 
 /// Contents of an index as a crash left it; it is used for a moment, closed and verified.
@@ -30,14 +32,13 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
     0..given.unwrap_or(default)
 }
 
-#[test]
-fn every_crash_leaves_what_was_promised() {
+fn every_crash(seeds: std::ops::Range<u64>, script: impl Fn(u64) -> Vec<Step>) {
     let (mut points, mut states) = (0, 0);
-    for seed in seeds(3) {
+    for seed in seeds {
         let system = Simulated::new();
         let mut history = History::new(Contents::new());
         let mut index = begin(&system);
-        history.run(&system, &mut index, &script(seed, 250)).expect("nothing fails");
+        history.run(&system, &mut index, &script(seed)).expect("nothing fails");
         index.close().expect("close");
         for point in system.take_recording() {
             points += 1;
@@ -54,12 +55,21 @@ fn every_crash_leaves_what_was_promised() {
     report(&format!("crash test: {points} crash points, {states} states after them"));
 }
 
+#[test]
+fn every_crash_leaves_what_was_promised() {
+    every_crash(seeds(3), |seed| script(seed, 250));
+}
+
+#[test]
+fn every_crash_leaves_what_was_promised_in_namespaces() {
+    every_crash(seeds(6), |seed| script_in_namespaces(seed, 100));
+}
+
 /// The process dies, the index is opened again and written to, then the power fails: what the first
 /// process had not synced must not be relied on.
-#[test]
-fn a_second_crash_leaves_what_was_promised() {
+fn second_crashes(seeds: std::ops::Range<u64>, script: impl Fn(u64, usize) -> Vec<Step>) {
     let (mut points, mut states) = (0, 0);
-    for seed in seeds(2).map(|seed| 100 + seed) {
+    for seed in seeds.map(|seed| 100 + seed) {
         let system = Simulated::new();
         let mut first = History::new(Contents::new());
         let mut index = begin(&system);
@@ -100,6 +110,16 @@ fn a_second_crash_leaves_what_was_promised() {
         }
     }
     report(&format!("second crashes: {points} crash points, {states} states after them"));
+}
+
+#[test]
+fn a_second_crash_leaves_what_was_promised() {
+    second_crashes(seeds(2), script);
+}
+
+#[test]
+fn a_second_crash_leaves_what_was_promised_in_namespaces() {
+    second_crashes(seeds(1), script_in_namespaces);
 }
 
 /// A first opener that died has perhaps made directories whose names are not on stable storage.

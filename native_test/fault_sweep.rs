@@ -7,11 +7,13 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_index::{Error, Index, Loader, Op, Target};
+use lsm_index::{Durability, Error, Index, Loader, Op, Target};
 use support::report;
 use support::simulated::{EINTR, EIO, EMFILE, ENOSPC, Fault, FaultKind, Loss, Simulated};
+use support::sweeps::{for_seeds, sweep};
 use support::workload::{
-    Contents, History, Mark, Step, check_usable, contents, looked_up, open, script,
+    Contents, History, Mark, Step, check_all, check_usable, contents, is_mark, looked_up, open,
+    script, script_in_namespaces,
 };
 
 const KINDS: [FaultKind; 6] = [
@@ -27,17 +29,6 @@ const STEPS: usize = 60;
 const STEPS_UNDER_FAULT: usize = 3;
 /// Steps that are done once it is over.
 const STEPS_AFTER: usize = 5;
-
-/// Says which case it was if the test ends by a panic.
-struct Case(String);
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            report(&format!("it was: {}", self.0));
-        }
-    }
-}
 
 fn expect_typed(error: &Error) {
     assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error:?}");
@@ -58,6 +49,9 @@ fn expect_refused(index: &Index) {
         index.write(&batch).map(drop),
         index.route(b"key 0", Target::Term(b"new"), Op::Put).map(drop),
         index.route(b"key 0", Target::Term(b"term 0"), Op::Delete).map(drop),
+        index.route_in(b"new", b"key 0", b"term 0", Op::Put, Durability::Os).map(drop),
+        index.route_in(b"new", b"key 0", b"term 0", Op::Delete, Durability::Memory).map(drop),
+        index.drop_namespace(b"new", Durability::Os).map(drop),
         Loader::new(index).step(index).map(drop),
         index.work().map(drop),
         index.flush(),
@@ -167,6 +161,7 @@ impl Run {
         }
         let found = recovered(&self.system.crash(Loss::Unsynced));
         assert_eq!(&found, self.history.last(), "all was synced");
+        check_all(&self.index, &found).expect("no fault any more");
     }
 
     /// Ends the process, in an orderly way or not, and opens the index again on the same machine.
@@ -192,10 +187,14 @@ impl Run {
 /// Runs a script with a fault; the operation that took it, if one did.
 fn run_with(fault: Fault, steps: &[Step]) -> Option<u64> {
     let mut run = Run::new();
+    let mut next = 0;
+    while is_mark(&steps[next]) {
+        assert!(!run.step(&steps[next]), "no fault yet");
+        next += 1;
+    }
     let first = run.system.operations();
     run.system.inject(fault);
     let mut under_fault = 0;
-    let mut next = 0;
     while next < steps.len() && under_fault < if fault.repeat { STEPS_UNDER_FAULT } else { 1 } {
         let failed = run.step(&steps[next]);
         under_fault += usize::from(run.system.first_hit().is_some());
@@ -213,40 +212,23 @@ fn run_with(fault: Fault, steps: &[Step]) -> Option<u64> {
     Some(hit)
 }
 
-/// Calls `run` with every kind of fault at every operation until one comes too late to hit any; it
-/// gives the operation that was hit. The number of faults.
-fn sweep(what: &str, kinds: &[FaultKind], run: impl Fn(Fault) -> Option<u64>) -> u64 {
-    let mut faults = 0;
-    for (&kind, repeat) in kinds.iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-        let mut at = 0;
-        loop {
-            let fault = Fault { at, kind, repeat };
-            let _case = Case(format!("{what}, {fault:?}"));
-            let Some(hit) = run(fault) else { break };
-            faults += 1;
-            at = hit + 1;
-        }
-    }
-    faults
-}
-
-/// The sum of what the function gives for each seed, on two threads.
-fn for_seeds(seeds: Range<u64>, sweep: impl Fn(u64) -> u64 + Sync) -> u64 {
-    let of_thread = |thread| seeds.clone().skip(thread).step_by(2).map(&sweep).sum::<u64>();
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| of_thread(1));
-        of_thread(0) + other.join().expect("no panic")
-    })
-}
-
-#[test]
-fn every_fault_is_reported_and_costs_nothing() {
-    let faults = for_seeds(200..203, |seed| {
+fn every_fault(seeds: Range<u64>, script: impl Fn(u64, usize) -> Vec<Step> + Sync) {
+    let faults = for_seeds(seeds, |seed| {
         let steps = script(seed, STEPS);
         sweep(&format!("seed {seed}"), &KINDS, |fault| run_with(fault, &steps))
     });
     assert!(faults > 5_000, "{faults}");
     report(&format!("fault test: {faults} faults injected"));
+}
+
+#[test]
+fn every_fault_is_reported_and_costs_nothing() {
+    every_fault(200..203, script);
+}
+
+#[test]
+fn every_fault_in_namespaces_is_reported_and_costs_nothing() {
+    every_fault(200..204, script_in_namespaces);
 }
 
 /// A machine that an index is to be opened on.
@@ -287,7 +269,8 @@ fn killed(seed: u64) -> Vec<Unopened> {
     let system = Simulated::new();
     system.record();
     let mut index = open(&system).expect("a new index");
-    let steps = script(seed, 90);
+    // Some with namespaces.
+    let steps = if seed % 3 == 2 { script_in_namespaces(seed, 60) } else { script(seed, 90) };
     let mut history = History::new(Contents::new());
     history.run(&system, &mut index, &steps).expect("nothing fails");
     drop(index);
@@ -303,7 +286,7 @@ fn killed(seed: u64) -> Vec<Unopened> {
 
 #[test]
 fn an_open_that_fails_leaves_all_for_the_next_one() {
-    let faults = for_seeds(0..2, |seed| {
+    let faults = for_seeds(0..3, |seed| {
         let mut all = killed(300 + seed);
         let history = History::new(Contents::new());
         all.push(Unopened { system: Simulated::new(), mark: history.mark(), history });

@@ -243,6 +243,26 @@ fn a_dropped_namespace_is_gone_at_once_and_for_good() {
     assert!(index.count().expect("count") < before, "nothing was taken out");
 }
 
+/// A listing that is taken a slice at a time outlives its namespace, whose id, and those of its
+/// targets, are others' then.
+#[test]
+fn a_listing_has_nothing_of_the_next_namespace_of_an_id() {
+    let index = Index::in_memory(&support::config(4, 10)).expect("in memory");
+    let [one, other] = [&support::names()[0], &support::names()[1]];
+    let target = |of: u8, n: u16| [&[of][..], &n.to_le_bytes()].concat();
+    for n in 0..1000 {
+        put(&index, one, &[], &target(1, n));
+    }
+    let listing = index.list_in(one);
+    assert!(index.drop_namespace(one, Durability::Memory).expect("drop"));
+    while index.work().expect("work") {}
+    for n in 0..1000 {
+        put(&index, other, &[], &target(2, n));
+    }
+    let found = listed(&index, listing);
+    assert!(found.iter().all(|target| target[0] == 1), "another namespace's");
+}
+
 #[test]
 fn a_name_is_as_long_as_a_key() {
     let index = Index::in_memory(&Config::default()).expect("in memory");

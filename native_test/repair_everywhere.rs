@@ -13,16 +13,64 @@ use lsm_index::{
     Config, Durability, Error, Index, Op, Result, SMALLEST_LOG, Target, repair_on, verify_on,
 };
 use support::simulated::{EIO, ENOSPC, Fault, FaultKind, Loss, Simulated};
-use support::{Item, Random, config, report, resolved, seeds, step_round, terms_of_a_shard};
+use support::{
+    Item, Random, config, names, namespaces, report, resolved, seeds, step_round, terms_of_a_shard,
+};
 
 const ROOT: &str = "/db";
 const LANES: u32 = 2;
 const KEYS: usize = 12;
 /// Terms that a key may lead to: its own, so that one of another key's is told.
 const OWN: usize = 5;
+const NAMES: usize = 4;
 
 fn key(n: usize) -> Vec<u8> {
     format!("key {n}").into_bytes()
+}
+
+/// What an index is about: keys of its own, or of namespaces, and terms.
+struct World {
+    terms: Vec<Vec<u8>>,
+    in_namespaces: bool,
+}
+
+impl World {
+    fn new(in_namespaces: bool) -> Self {
+        Self { terms: terms_of_a_shard(KEYS * OWN), in_namespaces }
+    }
+
+    fn own(&self, n: usize) -> &[Vec<u8>] {
+        &self.terms[n * OWN..(n + 1) * OWN]
+    }
+
+    /// The namespace of a key, and the key in it.
+    fn place(n: usize) -> (&'static [u8], Vec<u8>) {
+        (&names()[n % NAMES], key(n / NAMES))
+    }
+
+    fn change(
+        &self,
+        index: &Index,
+        n: usize,
+        term: &[u8],
+        op: Op,
+        durability: Durability,
+    ) -> Result<()> {
+        if !self.in_namespaces {
+            return index.route_with(&key(n), Target::Term(term), op, durability).map(drop);
+        }
+        let (name, key) = Self::place(n);
+        index.route_in(name, &key, term, op, durability).map(drop)
+    }
+
+    fn found(&self, index: &Index, n: usize) -> BTreeSet<Item> {
+        if !self.in_namespaces {
+            return resolved(index, &key(n));
+        }
+        let (name, key) = Self::place(n);
+        let terms = namespaces::targets(index, name, &key).expect("targets");
+        terms.into_iter().map(Item::Term).collect()
+    }
 }
 
 fn open(system: &Simulated) -> Result<Index> {
@@ -31,16 +79,16 @@ fn open(system: &Simulated) -> Result<Index> {
 }
 
 /// An index after some sessions, the last of which may have ended by a crash.
-fn random_index(random: &mut Random, terms: &[Vec<u8>]) -> Simulated {
+fn random_index(random: &mut Random, world: &World) -> Simulated {
     let mut system = Simulated::new();
     for _ in 0..1 + random.below(3) {
-        system = used(random, &system, terms);
+        system = used(random, &system, world);
     }
     system
 }
 
 /// Some session later. An operation of the disk may fail in it, which is no matter here.
-fn used(random: &mut Random, system: &Simulated, terms: &[Vec<u8>]) -> Simulated {
+fn used(random: &mut Random, system: &Simulated, world: &World) -> Simulated {
     let index = open(system).expect("open");
     if random.below(4) == 0 {
         let at = random.below(300) as u64;
@@ -53,13 +101,17 @@ fn used(random: &mut Random, system: &Simulated, terms: &[Vec<u8>]) -> Simulated
             2 | 3 => index.flush_lane(random.below(LANES as usize) as u32),
             4 => index.work().map(drop),
             5..8 => step_round(&index),
+            8..13 if world.in_namespaces => {
+                let durability = [Durability::Memory, Durability::Os][random.below(2)];
+                index.drop_namespace(&names()[random.below(NAMES)], durability).map(drop)
+            }
             _ => {
                 let n = random.below(KEYS);
-                let term = &terms[n * OWN + random.below(OWN)];
+                let term = &world.own(n)[random.below(OWN)];
                 let op = [Op::Put, Op::Delete][random.below(2)];
                 let durability = [Durability::Memory, Durability::Os, Durability::Sync];
                 let durability = durability[random.below(3)];
-                index.route_with(&key(n), Target::Term(term), op, durability).map(drop)
+                world.change(&index, n, term, op, durability)
             }
         };
     }
@@ -115,13 +167,12 @@ fn damage_lane(random: &mut Random, system: &Simulated) -> String {
 }
 
 /// What keys lead to, each of them to its own terms.
-fn contents(index: &Index, terms: &[Vec<u8>]) -> std::result::Result<Vec<BTreeSet<Item>>, String> {
-    let own = |n: usize, item: &Item| {
-        terms[n * OWN..(n + 1) * OWN].iter().any(|term| *item == Item::Term(term.clone()))
-    };
+fn contents(index: &Index, world: &World) -> std::result::Result<Vec<BTreeSet<Item>>, String> {
+    let own =
+        |n: usize, item: &Item| world.own(n).iter().any(|term| *item == Item::Term(term.clone()));
     let mut found = Vec::new();
     for n in 0..KEYS {
-        let items = resolved(index, &key(n));
+        let items = world.found(index, n);
         if let Some(foreign) = items.iter().find(|item| !own(n, item)) {
             return Err(format!("key {n} leads to {foreign:?}"));
         }
@@ -130,12 +181,12 @@ fn contents(index: &Index, terms: &[Vec<u8>]) -> std::result::Result<Vec<BTreeSe
     Ok(found)
 }
 
-fn check(system: &Simulated, terms: &[Vec<u8>]) -> std::result::Result<bool, String> {
+fn check(system: &Simulated, world: &World) -> std::result::Result<bool, String> {
     let told = |what: &str, e: Error| format!("{what}: {e}");
     // As it is, it is refused or right. The census looks at all keys, as changes of routes make it.
     let counted = |index: Index| index.take_census().map(|()| index);
     if let Ok(index) = open(system).and_then(counted) {
-        let found = contents(&index, terms);
+        let found = contents(&index, world);
         drop(index);
         // Damage that only a full check finds may show.
         return match verify_on(Arc::new(system.clone()), Path::new(ROOT)) {
@@ -150,19 +201,35 @@ fn check(system: &Simulated, terms: &[Vec<u8>]) -> std::result::Result<bool, Str
     }
     verify_on(Arc::new(system.clone()), Path::new(ROOT)).map_err(|e| told("verify", e))?;
     let index = open(system).and_then(counted).map_err(|e| told("open", e))?;
-    contents(&index, terms)?;
+    let found = contents(&index, world)?;
+    check_purged(&index, world, &found)?;
     index.close().map_err(|e| told("close", e))?;
     verify_on(Arc::new(system.clone()), Path::new(ROOT)).map_err(|e| told("verify", e))?;
     Ok(true)
 }
 
-#[test]
-fn what_a_repair_leaves_is_each_keys_own() {
-    let terms = terms_of_a_shard(KEYS * OWN);
+/// With all background work done, nothing is there that nobody can reach.
+fn check_purged(
+    index: &Index,
+    world: &World,
+    found: &[BTreeSet<Item>],
+) -> std::result::Result<(), String> {
+    while index.work().map_err(|e| format!("work: {e}"))? {}
+    if contents(index, world)? != found {
+        return Err("background work has changed something".to_owned());
+    }
+    let there = (0..KEYS).filter(|&n| !found[n].is_empty());
+    let names: BTreeSet<usize> = there.clone().map(|n| n % NAMES).collect();
+    let keys = there.count() + if world.in_namespaces { names.len() } else { 0 };
+    let count = index.count().map_err(|e| e.to_string())?;
+    if count == keys as u64 { Ok(()) } else { Err(format!("{count} keys for {keys}: {found:?}")) }
+}
+
+fn repair_all(seeds: std::ops::Range<u64>, world: &World) {
     let mut repaired = 0;
-    for seed in seeds("REPAIR_SEEDS", 0..2000) {
+    for seed in seeds {
         let mut random = Random(seed);
-        let mut system = random_index(&mut random, &terms);
+        let mut system = random_index(&mut random, world);
         let mut what = Vec::new();
         // What is repaired is used, and damaged again.
         for _ in 0..1 + random.below(3) {
@@ -170,37 +237,49 @@ fn what_a_repair_leaves_is_each_keys_own() {
                 0 => what.push(damage_lane(&mut random, &system)),
                 n => (0..1 + n % 3).for_each(|_| what.push(damage(&mut random, &system))),
             }
-            match check(&system, &terms) {
+            match check(&system, world) {
                 Ok(was_repaired) => repaired += u64::from(was_repaired),
                 Err(e) => panic!("seed {seed}, {what:?}: {e}"),
             }
             if verify_on(Arc::new(system.clone()), Path::new(ROOT)).is_err() {
                 break;
             }
-            system = used(&mut random, &system, &terms);
+            system = used(&mut random, &system, world);
         }
     }
     report(&format!("repair test: {repaired} damaged indexes repaired"));
     assert!(repaired > 0);
 }
 
+#[test]
+fn what_a_repair_leaves_is_each_keys_own() {
+    repair_all(seeds("REPAIR_SEEDS", 0..2000), &World::new(false));
+}
+
+#[test]
+fn what_a_repair_leaves_of_namespaces_is_each_keys_own() {
+    repair_all(seeds("REPAIR_SEEDS", 0..1500), &World::new(true));
+}
+
 fn repaired_contents(
     system: &Simulated,
-    terms: &[Vec<u8>],
+    world: &World,
 ) -> std::result::Result<Vec<BTreeSet<Item>>, String> {
     repair_on(Arc::new(system.clone()), Path::new(ROOT), true).map_err(|e| e.to_string())?;
     verify_on(Arc::new(system.clone()), Path::new(ROOT)).map_err(|e| e.to_string())?;
-    contents(&open(system).map_err(|e| e.to_string())?, terms)
+    contents(&open(system).map_err(|e| e.to_string())?, world)
 }
 
 /// By a crash, or by a disk that is full for a while.
 #[test]
 fn a_repair_that_is_cut_short_is_made_up_for_by_the_next() {
-    let terms = terms_of_a_shard(KEYS * OWN);
+    let worlds = [false, true].map(World::new);
     let (mut cut_short, mut of_repairs) = (0, 0);
-    for seed in seeds("REPAIR_SEEDS", 0..24) {
+    for seed in seeds("REPAIR_SEEDS", 0..32) {
+        // A quarter with namespaces.
+        let world = &worlds[usize::from(seed % 4 == 3)];
         let mut random = Random(seed);
-        let sound = random_index(&mut random, &terms);
+        let sound = random_index(&mut random, world);
         // What is not on stable storage may be lost by a crash, damaged or not.
         let index = open(&sound).expect("open");
         index.sync().expect("sync");
@@ -209,11 +288,11 @@ fn a_repair_that_is_cut_short_is_made_up_for_by_the_next() {
         let damaged = || sound.killed();
         let whole = damaged();
         whole.record();
-        let Ok(expected) = repaired_contents(&whole, &terms) else { continue };
+        let Ok(expected) = repaired_contents(&whole, world) else { continue };
         let points = whole.take_recording();
         of_repairs += 1;
         let check = |after: &str, system: &Simulated| {
-            let found = repaired_contents(system, &terms);
+            let found = repaired_contents(system, world);
             let found = found.unwrap_or_else(|e| panic!("seed {seed}, {what:?}, {after}: {e}"));
             assert_eq!(found, expected, "seed {seed}, {what:?}, {after}");
         };

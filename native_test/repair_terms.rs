@@ -9,10 +9,11 @@ use lsm_index::{
     Durability, Error, Index, KeyHasher, Lost, Op, Remedy, SlotTable, TERM_ID_FLAG, Target,
     verify_on,
 };
+use support::namespaces::{listed, targets};
 use support::repairs::{LANE, ROOT, damage, expect, open, repaired, segment, small};
 use support::simulated::{EIO, Fault, FaultKind, Loss, Simulated};
 use support::small::key;
-use support::{HASH_KEY, Item, Model, config, resolved, term, terms_of_a_shard};
+use support::{HASH_KEY, Item, Model, config, names, resolved, term, terms_of_a_shard};
 
 const TERMS: &str = "/db/epoch-00000001/TERMS";
 
@@ -54,6 +55,35 @@ fn a_lost_dictionary_takes_its_pairs_along() {
         left.retain(|item| matches!(item, Item::Id(_)) || key == b"key 23");
         assert_eq!(resolved(&index, key), left);
     }
+}
+
+/// A name that is lost leaves its namespace's routes behind. Its id goes to no other name before they
+/// are taken out, or they would be that one's.
+#[test]
+fn a_lost_name_gives_its_targets_to_no_other_namespace() {
+    let system = Simulated::new();
+    let index = open(&system).expect("create");
+    let [lost, next] = [&names()[0], &names()[1]];
+    let put = |index: &Index, name: &[u8], key: &[u8], term: &[u8]| {
+        index.route_in(name, key, term, Op::Put, Durability::Os).expect("put");
+    };
+    put(&index, lost, b"key", b"lost");
+    index.close().expect("close");
+    let path = Path::new(TERMS);
+    damage(&system, path, |bytes| {
+        let name = bytes.windows(lost.len()).position(|some| some == lost);
+        bytes[name.expect("there")] ^= 1;
+    });
+    expect(&repaired(&system).expect("repaired"), path, Lost::Terms { terms: 1, pairs: 1 });
+
+    let index = open(&system).expect("open");
+    put(&index, next, b"another", b"own");
+    let own = [b"own".to_vec()].into();
+    assert_eq!(targets(&index, next, b"key").expect("targets"), [].into());
+    assert_eq!(listed(&index, index.list_in(next)).expect("listed"), own);
+    while index.work().expect("work") {}
+    assert_eq!(targets(&index, next, b"another").expect("targets"), own);
+    assert_eq!(index.count().expect("count"), 2, "what nobody can reach is taken out");
 }
 
 /// An id goes from one term to another. If the record of the later one is lost,

@@ -55,6 +55,7 @@ mod scan;
 mod segment;
 mod stamp;
 mod stats;
+mod stripes;
 mod sync;
 mod verify;
 mod wal;

@@ -204,7 +204,7 @@ impl Index {
         let stamp = self.stamp_key();
         let mut each = |key, ids: &[u32]| {
             if key != stamp {
-                f(key, ids)
+                f(key, ids);
             }
         };
         self.lanes().try_for_each(|lane| lane.for_each_key(&mut each))

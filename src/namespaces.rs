@@ -14,14 +14,10 @@ use crate::dictionary::Scope;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::lane::Lane;
 use crate::routes::{Listing, Most, Route};
-use crate::sync::{MOMENT, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::write::Attempt;
-
-/// Who adds and removes in a namespace holds its name's stripe with others, who makes or drops it
-/// holds that alone.
-#[derive(Debug, Default)]
-pub(crate) struct Stripes([RwLock<()>; 16]);
 
 /// What a change of a namespace's routes came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,31 +28,23 @@ pub struct Outcome {
     pub emptied: bool,
 }
 
-impl Stripes {
-    fn of(&self, name: Fingerprint) -> &RwLock<()> {
-        &self.0[(name.0 >> 32) as usize % self.0.len()]
-    }
-
-    fn with_others(&self, name: Fingerprint, wait: bool) -> Option<RwLockReadGuard<'_, ()>> {
-        let stripe = self.of(name);
-        if wait { Some(stripe.read()) } else { stripe.try_read_for(MOMENT) }
-    }
-
-    fn alone(&self, name: Fingerprint, wait: bool) -> Option<RwLockWriteGuard<'_, ()>> {
-        let stripe = self.of(name);
-        if wait { Some(stripe.write()) } else { stripe.try_write_for(MOMENT) }
-    }
+/// What a change within a namespace that is there came to.
+#[derive(Clone, Copy, Debug)]
+struct Changed {
+    changed: bool,
+    /// How many targets are counted, if that may be by changes under way alone.
+    left: Option<u32>,
 }
 
 impl Index {
     /// The id of the name, while the namespace is there.
-    fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
+    pub(crate) fn namespace(&self, name: Fingerprint) -> Result<Option<u32>> {
         let ids = self.look_up(name, usize::MAX, |chain| chain.id_set())?;
         Ok(ids.unwrap_or(IdSet::Empty).as_slice().last().copied())
     }
 
     fn is_partly_logged(&self, key: Fingerprint) -> bool {
-        self.lane(self.slots.lane(key)).is_some_and(crate::lane::Lane::is_partly_logged)
+        self.lane(self.slots.lane(key)).is_some_and(Lane::is_partly_logged)
     }
 
     fn name(&self, name: &[u8]) -> Result<Fingerprint> {
@@ -105,24 +93,26 @@ impl Index {
             };
             let Some(namespace) = self.namespace(name_key)? else {
                 drop(shared);
-                if op == Op::Delete {
+                if op == Op::Delete && self.is_all_logged(durability) {
                     self.check_writable()?;
+                    self.settle(durability)?;
                     return Ok(Attempt::Done(Outcome::default()));
                 }
                 let Some(_alone) = self.stripes.alone(name_key, wait) else {
                     return Ok(Attempt::Busy);
                 };
-                if let Attempt::Busy = self.make_namespace(name_key, name, durability)? {
+                if op == Op::Delete && self.namespace(name_key)?.is_none() {
+                    self.promise_absence(name_key, name, durability)?;
+                    return Ok(Attempt::Done(Outcome::default()));
+                }
+                if op == Op::Put
+                    && let Attempt::Busy = self.make_namespace(name_key, name, durability)?
+                {
                     return Ok(Attempt::Busy);
                 }
                 continue;
             };
-            if op == Op::Put
-                && self.wal_for(durability).is_some()
-                && self.is_partly_logged(name_key)
-                && let Attempt::Busy = self.make_namespace(name_key, name, durability)?
-            {
-                // The log has to have the name too.
+            if let Attempt::Busy = self.log_name(name_key, name, durability)? {
                 return Ok(Attempt::Busy);
             }
             let route = Route {
@@ -130,24 +120,75 @@ impl Index {
                 scope: Scope::of_namespace(namespace),
                 term: target,
             };
-            let (changed, edges) = match self.try_route_term(route, op, durability)? {
-                Attempt::Busy => return Ok(Attempt::Busy),
-                Attempt::Done(done) => done,
+            let changes = &self.stripes.of(name_key).changes;
+            changes.fetch_add(1, Ordering::SeqCst);
+            let changed = match op {
+                Op::Put => self.put_in(namespace, route, durability),
+                Op::Delete => self.delete_in(namespace, route, durability, changes),
             };
-            let emptied = match op {
-                Op::Put => {
-                    self.dictionary.add_members(namespace, edges);
-                    false
-                }
-                Op::Delete => edges > 0 && self.dictionary.drop_members(namespace, edges) == 0,
-            };
+            changes.fetch_sub(1, Ordering::SeqCst);
             drop(shared);
-            if emptied && !self.drop_if_empty(name_key, name, durability, wait)? {
-                self.drop_empty_later(name);
-            }
+            let Ok(Attempt::Done(Changed { changed, left })) = changed else {
+                // It may have been made for this change alone.
+                if op == Op::Put && self.dictionary.members(namespace) == 0 {
+                    self.drop_empty_later(name);
+                }
+                return changed.map(|_| Attempt::Busy);
+            };
+            let emptied = match left {
+                // Whether it has any is known once others are done, which is rarely waited for.
+                Some(left) => {
+                    match self.drop_if_empty(name_key, name, durability, wait || left > 0) {
+                        Ok(Attempt::Done(dropped)) => dropped,
+                        undecided => {
+                            self.drop_empty_later(name);
+                            undecided.map(|_| left == 0)?
+                        }
+                    }
+                }
+                None => false,
+            };
             self.settle(durability)?;
             return Ok(Attempt::Done(Outcome { changed, emptied }));
         }
+    }
+
+    /// A target is counted before it shows: whoever removes it at once does not find it missing in
+    /// the count, and a namespace that counts none has none.
+    fn put_in(
+        &self,
+        namespace: u32,
+        route: Route<'_>,
+        durability: Durability,
+    ) -> Result<Attempt<Changed>> {
+        self.dictionary.add_members(namespace, 1);
+        let routed = self.try_route_term(route, Op::Put, durability);
+        if !matches!(routed, Ok(Attempt::Done((_, 1..)))) {
+            self.dictionary.drop_members(namespace, 1);
+        }
+        Ok(match routed? {
+            Attempt::Done((changed, _)) => Attempt::Done(Changed { changed, left: None }),
+            Attempt::Busy => Attempt::Busy,
+        })
+    }
+
+    fn delete_in(
+        &self,
+        namespace: u32,
+        route: Route<'_>,
+        durability: Durability,
+        changes: &AtomicU32,
+    ) -> Result<Attempt<Changed>> {
+        let (changed, edges) = match self.try_route_term(route, Op::Delete, durability)? {
+            Attempt::Done(done) => done,
+            Attempt::Busy => return Ok(Attempt::Busy),
+        };
+        // Puts that had begun when the target went may come to nothing, and targets of deletes be
+        // gone.
+        let others = changes.load(Ordering::SeqCst) - 1;
+        let left = (edges > 0).then(|| self.dictionary.drop_members(namespace, edges));
+        let left = left.filter(|&left| left <= others);
+        Ok(Attempt::Done(Changed { changed, left }))
     }
 
     /// As [`Index::try_route_in`], waiting as [`Index::put`] does.
@@ -172,7 +213,7 @@ impl Index {
                     if let Some(namespace) = namespace {
                         self.make_way_for_routes(self.key_in(namespace, key)?)?;
                     }
-                    drop(self.stripes.of(name_key).read());
+                    drop(self.stripes.of(name_key).lock.read());
                 }
             }
         }
@@ -192,22 +233,65 @@ impl Index {
         })
     }
 
-    /// Takes the name's key away, if the namespace has no targets; false if that has to wait.
+    /// Sees to it that the log has the name of a namespace that is there, before it has any of its
+    /// changes. There may have been another of that name, which went without the log: a recovery
+    /// has the newer one take its place.
+    fn log_name(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+    ) -> Result<Attempt<()>> {
+        if self.wal_for(durability).is_some() && self.is_partly_logged(key) {
+            return self.make_namespace(key, name, durability);
+        }
+        Ok(Attempt::Done(()))
+    }
+
+    /// Whether a change of that durability has no changes before it that are less of a promise.
+    fn is_all_logged(&self, durability: Durability) -> bool {
+        self.wal_for(durability).is_none() || !self.lanes().any(Lane::is_partly_logged)
+    }
+
+    /// That there is no namespace of the name is promised as if it had been dropped this moment.
+    /// Nobody else makes one.
+    fn promise_absence(&self, key: Fingerprint, name: &[u8], durability: Durability) -> Result<()> {
+        self.check_writable()?;
+        if !self.is_all_logged(durability) {
+            // Its targets may have gone without the log: what a recovery brings back of them is not
+            // to be the next one's.
+            self.dictionary.forget(&Scope::NAMES.term(name));
+            // So may its name, which no record can make up for: nobody knows the id it had.
+            if self.is_partly_logged(key)
+                && let Some(lane) = self.lane(self.slots.lane(key))
+            {
+                lane.flush(&self.upkeep())?;
+            }
+        }
+        self.settle(durability)
+    }
+
+    /// Takes the name's key away, at once or soon, if the namespace has no targets; whether it has
+    /// none.
     pub(crate) fn drop_if_empty(
         &self,
         key: Fingerprint,
         name: &[u8],
         durability: Durability,
         wait: bool,
-    ) -> Result<bool> {
-        let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(false) };
+    ) -> Result<Attempt<bool>> {
+        let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(Attempt::Busy) };
         match self.namespace(key)? {
             Some(namespace) if self.dictionary.members(namespace) == 0 => {
                 let route = Route { key, scope: Scope::NAMES, term: name };
-                let dropped = self.try_route_term(route, Op::Delete, durability)?;
-                Ok(matches!(dropped, Attempt::Done(_)))
+                if let Attempt::Busy = self.try_route_term(route, Op::Delete, durability)? {
+                    self.drop_empty_later(name);
+                }
+                Ok(Attempt::Done(true))
             }
-            _ => Ok(true),
+            Some(_) => Ok(Attempt::Done(false)),
+            // Background work was quicker.
+            None => Ok(Attempt::Done(true)),
         }
     }
 
@@ -220,12 +304,16 @@ impl Index {
         let key = self.name(name)?;
         loop {
             {
-                let _alone = self.stripes.of(key).write();
-                let Some(namespace) = self.namespace(key)? else { return Ok(false) };
+                let _alone = self.stripes.of(key).lock.write();
+                let Some(namespace) = self.namespace(key)? else {
+                    return self.promise_absence(key, name, durability).map(|()| false);
+                };
                 let route = Route { key, scope: Scope::NAMES, term: name };
                 let any = self.dictionary.members(namespace) > 0;
-                if let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)? {
-                    self.dictionary.forget_name(namespace);
+                if let Attempt::Done(()) = self.log_name(key, name, durability)?
+                    && let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)?
+                {
+                    self.dictionary.forget(&Scope::NAMES.term(name));
                     self.purge_namespace(namespace);
                     return self.settle(durability).map(|()| any);
                 }
@@ -264,15 +352,17 @@ impl Index {
         })
     }
 
-    /// How many distinct targets a namespace has.
+    /// How many distinct targets a namespace has. Each change under way may count for one more.
     ///
     /// # Errors
     /// As [`Index::get`]; those of [`Index::take_census`].
     pub fn count_in(&self, name: &[u8]) -> Result<u64> {
         let name = self.name(name)?;
         self.take_census()?;
-        let namespace = self.namespace(name)?;
-        Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+        self.dictionary.unmistaken(|| {
+            let namespace = self.namespace(name)?;
+            Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+        })
     }
 
     /// Begins a listing of a namespace's distinct targets. Changes made meanwhile may or may not be
@@ -283,12 +373,14 @@ impl Index {
     pub fn list_in(&self, name: &[u8]) -> Result<Listing> {
         let name = self.name(name)?;
         self.take_census()?;
-        Ok(match self.namespace(name)? {
-            Some(namespace) => {
-                let scope = Scope::of_namespace(namespace);
-                Listing::of(self.dictionary.ids_of(scope), scope)
-            }
-            None => Listing::of(Vec::new(), Scope::INDEX),
+        self.dictionary.unmistaken(|| {
+            Ok(match self.namespace(name)? {
+                Some(namespace) => {
+                    let scope = Scope::of_namespace(namespace);
+                    Listing::of(self.dictionary.ids_of(scope), scope).in_namespace(name)
+                }
+                None => Listing::of(Vec::new(), Scope::INDEX),
+            })
         })
     }
 
@@ -298,6 +390,11 @@ impl Index {
     /// As [`Index::count_in`].
     pub fn list_namespaces(&self) -> Result<Listing> {
         self.take_census()?;
+        self.dictionary.unmistaken(|| self.names()).map(|names| Listing::of(names, Scope::NAMES))
+    }
+
+    /// Ids of the names of all namespaces.
+    fn names(&self) -> Result<Vec<u32>> {
         let mut names = Vec::new();
         for id in self.dictionary.ids_of(Scope::NAMES) {
             // That of a dropped namespace stays until all it had is taken out, that of an empty one
@@ -312,6 +409,6 @@ impl Index {
                 names.push(id);
             }
         }
-        Ok(Listing::of(names, Scope::NAMES))
+        Ok(names)
     }
 }

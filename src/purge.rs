@@ -25,7 +25,7 @@ pub(crate) struct Purge {
     /// More than one if several threads do background work.
     passes: Vec<Pass>,
     /// Names of namespaces that may be empty, to be dropped if they are.
-    empty: Vec<Vec<u8>>,
+    empty: HashSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +35,11 @@ struct Pass {
 }
 
 impl Purge {
+    fn next_empty(&mut self) -> Option<Vec<u8>> {
+        let next = self.empty.iter().next().cloned()?;
+        self.empty.take(&next)
+    }
+
     fn next_pass(&mut self) -> Option<Pass> {
         let next = self.passes.pop();
         next.or_else(|| match std::mem::take(&mut self.waiting) {
@@ -56,7 +61,7 @@ impl Index {
     }
 
     pub(crate) fn drop_empty_later(&self, name: &[u8]) {
-        self.purge.lock().empty.push(name.to_vec());
+        self.purge.lock().empty.insert(name.to_vec());
         self.work_waits.store(true, Ordering::SeqCst);
     }
 
@@ -74,19 +79,23 @@ impl Index {
 
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.
     pub(crate) fn step_purge(&self) -> Result<bool> {
-        let empty = self.purge.lock().empty.pop();
+        let empty = self.purge.lock().next_empty();
         if let Some(name) = empty {
             let key = self.hasher.scoped(Scope::NAMES.number(), &name);
-            if !self.drop_if_empty(key, &name, Durability::Memory, true)? {
-                self.make_way_for_routes(key)?;
+            let dropped = self
+                .make_way_for_routes(key)
+                .and_then(|()| self.drop_if_empty(key, &name, Durability::Memory, true));
+            if dropped.is_err() {
                 self.drop_empty_later(&name);
             }
-            return Ok(true);
+            return dropped.map(|_| true);
         }
         // Taken out, so that nobody who drops a namespace waits for a piece.
         let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };
         let purged = match self.lane(pass.next_lane) {
-            Some(lane) => self.purge_lane(pass.next_lane, lane, &pass.of),
+            Some(lane) => self
+                .sync_drops(&pass)
+                .and_then(|()| self.purge_lane(pass.next_lane, lane, &pass.of)),
             None => Ok(()),
         };
         pass.next_lane += usize::from(purged.is_ok());
@@ -98,6 +107,15 @@ impl Index {
             }
         }
         purged.map(|()| true)
+    }
+
+    /// A power failure must not bring back a namespace with a part of what it had: a lane that is
+    /// flushed without the rest knows nothing of the record that dropped it.
+    fn sync_drops(&self, pass: &Pass) -> Result<()> {
+        match &self.wal {
+            Some(wal) if pass.next_lane == 0 => wal.sync(),
+            _ => Ok(()),
+        }
     }
 
     fn purge_lane(&self, number: usize, lane: &Lane, of: &HashSet<Scope>) -> Result<()> {

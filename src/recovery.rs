@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use crate::chain::IdSet;
 use crate::change::{LanePlan, Op};
-use crate::dictionary::TERM_ID_FLAG;
+use crate::dictionary::{Scope, TERM_ID_FLAG};
 use crate::error::Result;
+use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::quarantine;
 use crate::wal::{Batch, LoggedOp, LostBytes, Scan};
@@ -77,7 +79,12 @@ impl Index {
         let lane = self.lane_or_new(number);
         let mut plan = LanePlan::new(lane, lane.gate());
         for of_key in ops.chunk_by(|a, b| a.fingerprint == b.fingerprint) {
-            let wanted: Vec<(u32, Op)> = of_key.iter().map(|op| (op.id, op.op)).collect();
+            let mut wanted: Vec<(u32, Op)> = of_key.iter().map(|op| (op.id, op.op)).collect();
+            if let &[(id, Op::Put)] = &wanted[..] {
+                let former = self.former_namespaces(of_key[0].fingerprint, id)?;
+                wanted.extend(former.into_iter().map(|id| (id, Op::Delete)));
+                wanted.sort_unstable_by_key(|&(id, _)| id);
+            }
             plan.add(of_key[0].fingerprint, &wanted)?;
         }
         // Also if it comes to nothing: a later flush has the record behind it, or it would be
@@ -85,6 +92,17 @@ impl Index {
         let froze = plan.publish(&mut lane.state.write(), Some(record), self.limits);
         self.note(froze);
         Ok(())
+    }
+
+    /// If this id is a namespace's, others that the name's key leads to: they were dropped before
+    /// it came, but the log need not know.
+    fn former_namespaces(&self, key: Fingerprint, id: u32) -> Result<Vec<u32>> {
+        if self.dictionary.scope_of(id) != Some(Scope::NAMES) {
+            return Ok(Vec::new());
+        }
+        let ids = self.look_up(key, usize::MAX, |chain| chain.id_set())?;
+        let ids = ids.unwrap_or(IdSet::Empty);
+        Ok(ids.as_slice().iter().copied().filter(|&other| other != id).collect())
     }
 
     /// Keeps the damaged files for whoever wants to look into them, and begins a new log.

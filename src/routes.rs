@@ -193,11 +193,23 @@ pub struct Listing {
     ids: Vec<u32>,
     listed: usize,
     scope: Scope,
+    /// The namespace's name, if it is of one: the scope may be another's by and by.
+    name: Option<Fingerprint>,
 }
 
 impl Listing {
     pub(crate) fn of(ids: Vec<u32>, scope: Scope) -> Self {
-        Self { ids, listed: 0, scope }
+        Self { ids, listed: 0, scope, name: None }
+    }
+
+    pub(crate) fn in_namespace(self, name: Fingerprint) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// Whether the namespace it is of is there still.
+    fn is_of_now(&self, index: &Index) -> Result<bool> {
+        let Some(name) = self.name else { return Ok(true) };
+        Ok(index.namespace(name)?.map(Scope::of_namespace) == Some(self.scope))
     }
 
     /// Hands the next targets to `f`, some hundreds of them; false if none was left.
@@ -210,10 +222,9 @@ impl Listing {
         let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
         self.listed += slice.as_slice().len();
         let any = !slice.as_slice().is_empty();
-        let scope = self.scope;
-        index
-            .dictionary
-            .resolve(|| Ok(((), slice)), |id, term| hand_over(scope, id, term, &mut f))?;
+        let look_up = || Ok(((), if self.is_of_now(index)? { slice } else { IdSet::Empty }));
+        let each = |id, term: Option<&[u8]>| hand_over(self.scope, id, term, &mut f);
+        index.dictionary.resolve(look_up, each)?;
         // Terms may be missing because the index closed meanwhile.
         index.check_open()?;
         Ok(any)

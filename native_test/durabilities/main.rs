@@ -11,17 +11,18 @@ mod script;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use lsm_index::{
-    Change, Config, Durability, Index, Loader, Most, Op, Recovery, Result, SMALLEST_LOG, Target,
-    Verifier,
+    Change, Config, Durability, Index, Loader, Most, Op, Outcome as Routed, Recovery, Result,
+    SMALLEST_LOG, Target, Verifier,
 };
 use oracle::Oracle;
-use script::{Crash, IDS, KEYS, Pair, Script, Step, TERMS, key, term};
+use script::{ALL_KEYS, Crash, IDS, NAMES, Pair, Script, Step, TERMS, in_namespace, key, term};
 use support::simulated::{Loss, Simulated};
-use support::{config, seeds, step_round};
+use support::{config, namespaces, seeds, step_round};
 
 const ROOT: &str = "/db";
 
@@ -40,18 +41,25 @@ fn told<T>(what: &str, outcome: Result<T>) -> std::result::Result<T, String> {
 }
 
 /// All pairs, each of which has to be there once.
-fn contents(index: &Index) -> std::result::Result<BTreeSet<Pair>, String> {
+fn contents(index: &Index, in_namespaces: bool) -> std::result::Result<BTreeSet<Pair>, String> {
     let mut found = BTreeSet::new();
     let mut keys = 0;
-    for n in 0..KEYS {
+    let known = |bytes: &[u8]| (IDS..IDS + TERMS).find(|&target| term(target) == bytes);
+    for n in 0..ALL_KEYS {
         let mut targets = Vec::new();
-        let add = |target: Target<'_>| {
-            targets.push(match target {
-                Target::Id(id) => Some(id),
-                Target::Term(bytes) => (IDS..IDS + TERMS).find(|&target| term(target) == bytes),
-            });
+        let asked = match in_namespace(n) {
+            Some((name, key)) => {
+                let (name, key) = (namespaces::name(name), namespaces::key(key));
+                index.targets_in(&name, &key, Most::ALL, |term| targets.push(known(term)))
+            }
+            None => index.targets(&key(n), Most::ALL, |target| {
+                targets.push(match target {
+                    Target::Id(id) => Some(id),
+                    Target::Term(bytes) => known(bytes),
+                });
+            }),
         };
-        told("targets", index.targets(&key(n), Most::ALL, add))?;
+        told("targets", asked)?;
         let before = found.len();
         for target in &targets {
             found.insert((n, target.ok_or_else(|| format!("key {n} has an unknown term"))?));
@@ -62,10 +70,34 @@ fn contents(index: &Index) -> std::result::Result<BTreeSet<Pair>, String> {
         keys += u64::from(!targets.is_empty());
     }
     let count = told("count", index.count())?;
-    if count != keys {
+    // What dropped namespaces had may be there still, and keys of names are.
+    if count < keys || count > keys && !in_namespaces {
         return Err(format!("{count} keys are counted, {keys} are there"));
     }
     Ok(found)
+}
+
+/// Each namespace counts what is there; with all work done, nothing else is there.
+fn check_namespaces(index: &Index, found: &BTreeSet<Pair>) -> Outcome {
+    let of = |name: usize| {
+        let all =
+            found.iter().filter(move |(key, _)| in_namespace(*key).is_some_and(|(n, _)| n == name));
+        all.map(|(_, target)| target).collect::<BTreeSet<_>>().len() as u64
+    };
+    for name in 0..NAMES {
+        let count = told("count in", index.count_in(&namespaces::name(name)))?;
+        if count != of(name) {
+            return Err(format!("{count} targets of {name} are counted, {} are there", of(name)));
+        }
+    }
+    while told("work", index.work())? {}
+    let names = (0..NAMES).filter(|&name| of(name) > 0).count();
+    let keys = found.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() + names;
+    let count = told("count", index.count())?;
+    if count != keys as u64 {
+        return Err(format!("{count} keys are left, {keys} should be"));
+    }
+    Ok(())
 }
 
 fn verify(system: &Simulated) -> Outcome {
@@ -94,7 +126,7 @@ impl<'s> Run<'s> {
         let index = told("open", Index::open_on(system, Path::new(ROOT), &config))?;
         let Recovery { dropped, .. } = index.recovery();
         assert!(dropped.is_empty());
-        let found = contents(&index)?;
+        let found = contents(&index, self.script.in_namespaces)?;
         self.index = Some(index);
         Ok(found)
     }
@@ -113,6 +145,16 @@ impl<'s> Run<'s> {
     fn change(&mut self, op: Op, (n, target): Pair, durability: Durability) -> Outcome {
         let index = self.index.as_ref().expect("open");
         let term = term(target);
+        if let Some((name, key)) = in_namespace(n) {
+            let (name_of, key) = (namespaces::name(name), namespaces::key(key));
+            let made = told("route", index.route_in(&name_of, &key, &term, op, durability))?;
+            let changed = self.oracle.change(op, (n, target), durability);
+            let emptied = changed && self.oracle.is_empty(name);
+            if made != (Routed { changed, emptied }) {
+                return Err(format!("{made:?}"));
+            }
+            return Ok(());
+        }
         let to = if target < IDS { Target::Id(target) } else { Target::Term(&term) };
         let changed = told("change", index.route_with(&key(n), to, op, durability))?;
         if changed != self.oracle.change(op, (n, target), durability) {
@@ -152,6 +194,16 @@ impl<'s> Run<'s> {
         match step {
             Step::Change(op, pair, durability) => {
                 self.change(*op, *pair, *durability)?;
+                if *durability == Durability::Sync {
+                    self.oracle.sync_log();
+                }
+            }
+            Step::Drop(name, durability) => {
+                let name_of = namespaces::name(*name);
+                let any = told("drop", self.index().drop_namespace(&name_of, *durability))?;
+                if any != self.oracle.drop_all(*name, *durability) {
+                    return Err(format!("dropped: {any}"));
+                }
                 if *durability == Durability::Sync {
                     self.oracle.sync_log();
                 }
@@ -209,7 +261,7 @@ impl<'s> Run<'s> {
                 }
             }
         }
-        self.oracle.check_now(&contents(self.index())?)
+        self.oracle.check_now(&contents(self.index(), self.script.in_namespaces)?)
     }
 
     fn index(&self) -> &Index {
@@ -221,6 +273,11 @@ fn run(script: &Script) -> Outcome {
     let mut run = Run::new(script)?;
     for step in &script.steps {
         run.step(step).map_err(|e| format!("{e} (at {step:?})"))?;
+    }
+    if script.in_namespaces {
+        let found = contents(run.index(), true)?;
+        check_namespaces(run.index(), &found).map_err(|e| format!("{e} (in the end)"))?;
+        run.oracle.check_now(&contents(run.index(), true)?)?;
     }
     Ok(())
 }
@@ -243,11 +300,10 @@ fn shortened(mut script: Script) -> (Script, String) {
     }
 }
 
-#[test]
-fn promises_hold_whatever_is_mixed() {
+fn try_all(seeds: Range<u64>, script: impl Fn(u64) -> Script) {
     let mut failures = Vec::new();
-    for seed in seeds("DURABILITY_SEEDS", 0..300) {
-        let script = Script::random(seed);
+    for seed in seeds {
+        let script = script(seed);
         if run(&script).is_err() {
             let (script, failure) = shortened(script);
             failures.push(format!("seed {seed}: {failure}\n{script:#?}"));
@@ -257,4 +313,14 @@ fn promises_hold_whatever_is_mixed() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn promises_hold_whatever_is_mixed() {
+    try_all(seeds("DURABILITY_SEEDS", 0..300), Script::random);
+}
+
+#[test]
+fn promises_hold_in_namespaces_whatever_is_mixed() {
+    try_all(seeds("DURABILITY_SEEDS", 0..600), Script::in_namespaces);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lsm_index::{Durability, Op};
 
-use crate::script::{IDS, KEYS, Pair, TERMS};
+use crate::script::{ALL_KEYS, IDS, Pair, TERMS, keys_of};
 use crate::support::simulated::Loss;
 
 /// What one pair may be after a crash.
@@ -41,7 +41,7 @@ pub(crate) struct Oracle(BTreeMap<Pair, Past>);
 
 impl Oracle {
     pub(crate) fn new(found: &BTreeSet<Pair>) -> Self {
-        let pairs = (0..KEYS).flat_map(|key| (0..IDS + TERMS).map(move |target| (key, target)));
+        let pairs = (0..ALL_KEYS).flat_map(|key| (0..IDS + TERMS).map(move |target| (key, target)));
         Self(pairs.map(|pair| (pair, Past::settled(found.contains(&pair)))).collect())
     }
 
@@ -50,6 +50,21 @@ impl Oracle {
         let before = past.now;
         past.become_now(op == Op::Put, durability);
         before != past.now
+    }
+
+    /// A drop of a namespace; whether it had anything.
+    pub(crate) fn drop_all(&mut self, name: usize, durability: Durability) -> bool {
+        let mut any = false;
+        for pair in keys_of(name).flat_map(|key| (0..IDS + TERMS).map(move |to| (key, to))) {
+            any |= self.change(Op::Delete, pair, durability);
+        }
+        any
+    }
+
+    /// Whether a namespace has nothing now.
+    pub(crate) fn is_empty(&self, name: usize) -> bool {
+        let mut of_name = self.0.iter().filter(|((key, _), _)| keys_of(name).any(|k| k == *key));
+        of_name.all(|(_, past)| !past.now)
     }
 
     pub(crate) fn settle(&mut self) {

@@ -5,6 +5,10 @@ use lsm_index::{Durability, Op};
 use crate::support::{self, Random};
 
 pub(crate) const KEYS: usize = 5;
+/// Namespaces, whose keys are numbered behind the index's own, those of one after the other.
+pub(crate) const NAMES: usize = 2;
+pub(crate) const KEYS_IN: usize = 3;
+pub(crate) const ALL_KEYS: usize = KEYS + NAMES * KEYS_IN;
 pub(crate) const IDS: u32 = 3;
 pub(crate) const TERMS: u32 = 4;
 
@@ -14,6 +18,8 @@ pub(crate) type Pair = (usize, u32);
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Change(Op, Pair, Durability),
+    /// A namespace.
+    Drop(usize, Durability),
     Batch(Vec<(Op, Pair)>, Durability),
     Load(Vec<Pair>),
     Flush,
@@ -41,11 +47,23 @@ pub(crate) struct Script {
     pub(crate) durability: Durability,
     pub(crate) num_lanes: u32,
     pub(crate) threshold: u32,
+    /// Whether it uses any.
+    pub(crate) in_namespaces: bool,
     pub(crate) steps: Vec<Step>,
 }
 
 pub(crate) fn key(n: usize) -> Vec<u8> {
     format!("key {n}").into_bytes()
+}
+
+/// The namespace that a key belongs to, and its number there.
+pub(crate) fn in_namespace(key: usize) -> Option<(usize, usize)> {
+    let n = key.checked_sub(KEYS)?;
+    Some((n / KEYS_IN, n % KEYS_IN))
+}
+
+pub(crate) fn keys_of(name: usize) -> impl Iterator<Item = usize> {
+    (0..KEYS_IN).map(move |key| KEYS + name * KEYS_IN + key)
 }
 
 pub(crate) fn term(target: u32) -> Vec<u8> {
@@ -108,7 +126,44 @@ fn step(random: &mut Random, range: Range) -> Step {
     }
 }
 
+/// Changes of namespaces and drops among all else.
+fn step_in(random: &mut Random, names: usize, range: Range) -> Step {
+    let change = |random: &mut Random| match random.below(5) {
+        0 => Step::Drop(random.below(names), durability(random)),
+        _ => {
+            let key = keys_of(random.below(names)).nth(random.below(range.keys)).expect("a key");
+            let target = IDS + random.below(range.terms as usize) as u32;
+            Step::Change(op(random), (key, target), durability(random))
+        }
+    };
+    match step(random, range) {
+        Step::Change(..) | Step::Batch(..) => change(random),
+        Step::Within(_, moment, variant) if random.below(2) == 0 => {
+            Step::Within(Box::new(change(random)), moment, variant)
+        }
+        other => other,
+    }
+}
+
 impl Script {
+    pub(crate) fn in_namespaces(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let len = [8, 16, 40, 150][random.below(4)];
+        let names = 1 + random.below(NAMES);
+        let range = Range {
+            keys: 1 + random.below(KEYS_IN),
+            ids: 1,
+            terms: [1, 2, TERMS][random.below(3)],
+        };
+        Self {
+            durability: durability(&mut random),
+            num_lanes: 1 + random.below(3) as u32,
+            threshold: [1, 2, 4, 1000][random.below(4)],
+            in_namespaces: true,
+            steps: (0..len).map(|_| step_in(&mut random, names, range)).collect(),
+        }
+    }
+
     pub(crate) fn random(seed: u64) -> Self {
         let mut random = Random(seed);
         let len = [8, 16, 40, 150][random.below(4)];
@@ -118,6 +173,7 @@ impl Script {
             durability: durability(&mut random),
             num_lanes: 1 + random.below(3) as u32,
             threshold: [1, 2, 4, 1000][random.below(4)],
+            in_namespaces: false,
             steps: (0..len).map(|_| step(&mut random, range)).collect(),
         }
     }

@@ -2,9 +2,11 @@
 #![allow(dead_code, unused_imports, reason = "every test uses a part of it")]
 
 pub(crate) mod around;
+pub(crate) mod namespaces;
 pub(crate) mod repairs;
 pub(crate) mod simulated;
 pub(crate) mod small;
+pub(crate) mod sweeps;
 pub(crate) mod threads;
 pub(crate) mod workload;
 
@@ -43,11 +45,20 @@ pub(crate) fn seeds(variable: &str, usual: Range<u64>) -> Range<u64> {
 
 /// So many terms of one shard of the dictionary, that may get each other's ids.
 pub(crate) fn terms_of_a_shard(count: usize) -> Vec<Vec<u8>> {
-    let hasher = KeyHasher::new(&HASH_KEY);
-    let terms = (0..).map(|n: u32| format!("term {n}").into_bytes());
     // As the dictionary has them: the index's own, behind a zero.
-    let shard = |term: &[u8]| hasher.fingerprint(&[&[0], term].concat()).0 % 256;
-    terms.filter(|term| shard(term) == 5).take(count).collect()
+    of_a_shard(0, "term").take(count).collect()
+}
+
+fn of_a_shard(scope: u8, what: &str) -> impl Iterator<Item = Vec<u8>> {
+    let hasher = KeyHasher::new(&HASH_KEY);
+    let terms = (0..).map(move |n: u32| format!("{what} {n}").into_bytes());
+    terms.filter(move |term| hasher.fingerprint(&[&[scope], &term[..]].concat()).0 % 256 == 5)
+}
+
+/// Names of namespaces of the same shard.
+pub(crate) fn names() -> &'static [Vec<u8>] {
+    static NAMES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    NAMES.get_or_init(|| of_a_shard(1, "name").take(8).collect())
 }
 
 /// The n-th of a few of them.

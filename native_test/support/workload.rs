@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lsm_index::{Config, Durability, Index, Loader, Op, Result, SMALLEST_LOG, Target, verify_on};
 
 use super::simulated::{Loss, Simulated};
-use super::{Item, Random, config, step_round, targets, term};
+use super::{Item, Random, config, namespaces, step_round, targets, term};
 
 pub(crate) const ROOT: &str = "/db";
 const KEYS: usize = 24;
@@ -21,6 +21,9 @@ pub(crate) type Contents = BTreeMap<Vec<u8>, BTreeSet<Item>>;
 pub(crate) enum Step {
     Change(Op, usize, u32, Durability),
     Route(Op, usize, usize),
+    /// A route of a namespace.
+    RouteIn(Op, [usize; 3], Durability),
+    Drop(usize, Durability),
     Batch(Vec<(Op, usize, u32)>, Durability),
     /// Synced before and after: a load does not go through the log.
     Load(Vec<(usize, u32)>),
@@ -48,7 +51,16 @@ fn key(n: usize) -> Vec<u8> {
 
 /// Those that workloads use.
 pub(crate) fn keys() -> impl Iterator<Item = Vec<u8>> {
-    (0..KEYS).map(key)
+    (0..=KEYS).map(key)
+}
+
+/// There in all indexes that ever had namespaces.
+fn mark() -> Vec<u8> {
+    key(KEYS)
+}
+
+pub(crate) fn is_mark(step: &Step) -> bool {
+    matches!(step, Step::Change(_, KEYS, ..))
 }
 
 /// Steps of every kind, the same for the same seed.
@@ -81,6 +93,30 @@ pub(crate) fn script(seed: u64, len: usize) -> Vec<Step> {
         _ => Step::Reopen,
     };
     (0..len).map(|_| step(random)).collect()
+}
+
+/// Mostly changes of namespaces, and drops.
+pub(crate) fn script_in_namespaces(seed: u64, len: usize) -> Vec<Step> {
+    let random = &mut Random(seed);
+    // Few, for what was dropped to come back, or all.
+    let (names, terms) = [(1, 2), (2, 2), (namespaces::NAMES, namespaces::TERMS)][random.below(3)];
+    let others = script(seed, len).into_iter().map(|other| {
+        let durability = [Durability::Os, Durability::Os, Durability::Sync][random.below(3)];
+        let name = random.below(names);
+        match random.below(100) {
+            0..64 => {
+                let op = [Op::Put, Op::Delete][random.below(2)];
+                let route = [name, random.below(namespaces::KEYS), random.below(terms)];
+                Step::RouteIn(op, route, durability)
+            }
+            64..76 => Step::Drop(name, durability),
+            76..84 => Step::Work,
+            84..86 => Step::Compact,
+            86..89 => Step::Round,
+            _ => other,
+        }
+    });
+    std::iter::once(Step::Change(Op::Put, KEYS, 0, Durability::Sync)).chain(others).collect()
 }
 
 fn change(contents: &mut Contents, op: Op, key: Vec<u8>, item: Item) {
@@ -222,6 +258,10 @@ fn predict(contents: &mut Contents, step: &Step) {
     match step {
         Step::Change(op, k, id, _) => change(contents, *op, key(*k), Item::Id(*id)),
         Step::Route(op, k, t) => change(contents, *op, key(*k), Item::Term(term(*t))),
+        Step::RouteIn(op, [n, k, t], _) => {
+            change(contents, *op, namespaces::place(*n, *k), Item::Term(term(*t)));
+        }
+        Step::Drop(n, _) => namespaces::places(*n).for_each(|place| drop(contents.remove(&place))),
         Step::Batch(changes, _) => {
             for (op, k, id) in changes {
                 change(contents, *op, key(*k), Item::Id(*id));
@@ -246,6 +286,15 @@ fn perform(system: &Simulated, index: &mut Index, step: &Step) -> Result<bool> {
         Step::Route(op, k, t) => {
             index.route(&key(*k), Target::Term(&term(*t)), *op)?;
             false
+        }
+        Step::RouteIn(op, [n, k, t], durability) => {
+            let (name, key) = (namespaces::name(*n), namespaces::key(*k));
+            index.route_in(&name, &key, &term(*t), *op, *durability)?;
+            *durability == Durability::Sync
+        }
+        Step::Drop(n, durability) => {
+            index.drop_namespace(&namespaces::name(*n), *durability)?;
+            *durability == Durability::Sync
         }
         Step::Batch(changes, durability) => {
             let keys: Vec<Vec<u8>> = changes.iter().map(|(_, k, _)| key(*k)).collect();
@@ -295,7 +344,14 @@ fn perform(system: &Simulated, index: &mut Index, step: &Step) -> Result<bool> {
 /// All that an index holds; keys that it should not hold show in the count.
 pub(crate) fn contents(index: &Index) -> Result<Contents> {
     let contents = looked_up(index)?;
-    assert_eq!(index.count()?, contents.len() as u64, "keys that nobody put");
+    let (count, keys) = (index.count()?, namespaces::keys_of(&contents));
+    if contents.contains_key(&mark()) {
+        // What dropped ones had may be there still.
+        assert!(count >= keys, "{count} keys are counted, {keys} are there");
+        namespaces::check_listings(index, &contents)?;
+    } else {
+        assert_eq!(count, keys, "keys that nobody put");
+    }
     Ok(contents)
 }
 
@@ -308,15 +364,34 @@ pub(crate) fn looked_up(index: &Index) -> Result<Contents> {
             contents.insert(key, items);
         }
     }
+    namespaces::look_up(index, &mut contents)?;
     Ok(contents)
+}
+
+/// If there were namespaces, does all background work and checks that nothing of dropped ones is
+/// left; whether there were any.
+pub(crate) fn check_all(index: &Index, contents: &Contents) -> Result<bool> {
+    let has_namespaces = contents.contains_key(&mark());
+    if has_namespaces {
+        namespaces::check_purged(index, contents)?;
+    }
+    Ok(has_namespaces)
 }
 
 /// An index opened after a crash is as usable as any, and leaves nothing lying about.
 pub(crate) fn check_usable(system: &Simulated, index: &Index) -> Result<()> {
     index.put(b"key 0", 77)?;
     assert!(index.contains(b"key 0", 77)?);
+    let contents = looked_up(index)?;
+    let has_namespaces = check_all(index, &contents)?;
+    if has_namespaces {
+        index.compact()?;
+    }
     index.close()?;
     let report = verify_on(Arc::new(system.clone()), Path::new(ROOT))?;
+    if has_namespaces {
+        assert_eq!(report.terms, namespaces::terms_of(&contents), "terms that no key leads to");
+    }
     assert_eq!((report.leftovers, report.torn), (vec![], None));
     assert!(system.files().keys().all(|path| path.extension().is_none_or(|e| e != "tmp")));
     Ok(())

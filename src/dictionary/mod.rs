@@ -281,6 +281,13 @@ impl Dictionary {
         }
     }
 
+    /// Does what takes ids to mean the same all the while: none that keys led to when it began is
+    /// given to another term.
+    pub(crate) fn unmistaken<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _reading = self.grace.enter();
+        f()
+    }
+
     /// Looks ids up and hands their terms to `f`; none is given to another term in between. Ids
     /// that are not the dictionary's, or of no term, come without one.
     pub(crate) fn resolve<T>(

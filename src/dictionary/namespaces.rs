@@ -33,11 +33,13 @@ impl Dictionary {
         self.members_of_name(namespace).unwrap_or_default()
     }
 
-    /// No key leads to the name any more: it is not found, so that the next namespace of that name is
-    /// another.
-    pub(crate) fn forget_name(&self, namespace: u32) {
-        if let Some(shard) = self.used_shard(shard_of(namespace)) {
-            shard.write().unlist(place_of(namespace), self.hash_of());
+    /// No key leads to the term: it is not found, so that it gets another id when it comes back.
+    pub(crate) fn forget(&self, term: &[u8]) {
+        let Address { shard, hash } = self.address(term);
+        if let Some(shard) = self.used_shard(shard) {
+            let mut terms = shard.write();
+            let places = terms.find_all(hash, term);
+            places.into_iter().for_each(|place| terms.unlist(place, self.hash_of()));
         }
     }
 
@@ -74,6 +76,7 @@ impl Dictionary {
         let mut nameless = Vec::new();
         for (namespace, count) in members.filter(|&(_, count)| count > 0) {
             if self.members_of_name(namespace).is_none() {
+                self.shard(shard_of(namespace)).write().occupy(place_of(namespace));
                 nameless.push(namespace);
             }
             self.add_members(namespace, count);

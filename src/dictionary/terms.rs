@@ -341,6 +341,15 @@ impl Terms {
         }
     }
 
+    /// Keeps a place from being given to a term, if it has none: damage has taken its term, but others
+    /// belong to it.
+    pub(super) fn occupy(&mut self, place: u32) {
+        if self.state(place) == State::Free && place < MAX_PLACES {
+            self.free.retain(|&other| other != place);
+            self.counts.set(place, State::Idle);
+        }
+    }
+
     fn release(&mut self, place: u32) {
         let weight = self.weight(place);
         // Everything may have been let go of meanwhile.

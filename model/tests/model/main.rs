@@ -2,5 +2,6 @@
 
 mod disk;
 mod memory;
+mod namespaces;
 mod support;
 mod terms;
