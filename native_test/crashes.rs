@@ -62,7 +62,7 @@ fn every_crash_leaves_what_was_promised() {
 
 #[test]
 fn every_crash_leaves_what_was_promised_in_namespaces() {
-    every_crash(seeds(6), |seed| script_in_namespaces(seed, 100));
+    every_crash(seeds(4), |seed| script_in_namespaces(seed, 100));
 }
 
 /// The process dies, the index is opened again and written to, then the power fails: what the first

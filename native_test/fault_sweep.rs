@@ -228,7 +228,7 @@ fn every_fault_is_reported_and_costs_nothing() {
 
 #[test]
 fn every_fault_in_namespaces_is_reported_and_costs_nothing() {
-    every_fault(200..204, script_in_namespaces);
+    every_fault(200..203, script_in_namespaces);
 }
 
 /// A machine that an index is to be opened on.

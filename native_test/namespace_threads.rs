@@ -180,7 +180,7 @@ fn all_at_once(index: &Index, changes: u64) -> BTreeSet<(usize, u64, u64)> {
 fn namespaces_are_their_own_in_memory() {
     not_stuck(|| {
         let index = Index::in_memory(&config(3, 20)).expect("in memory");
-        all_at_once(&index, 150_000);
+        all_at_once(&index, 60_000);
     });
 }
 
@@ -190,7 +190,7 @@ fn namespaces_are_their_own_on_disk() {
         let dir = temporary();
         let open = || Index::open(dir.path(), &config(3, 20)).expect("open");
         let index = open();
-        let model = all_at_once(&index, 10_000);
+        let model = all_at_once(&index, 5_000);
         index.close().expect("close");
         lsm_index::verify(dir.path()).expect("sound");
         let index = open();

@@ -322,5 +322,5 @@ fn promises_hold_whatever_is_mixed() {
 
 #[test]
 fn promises_hold_in_namespaces_whatever_is_mixed() {
-    try_all(seeds("DURABILITY_SEEDS", 0..600), Script::in_namespaces);
+    try_all(seeds("DURABILITY_SEEDS", 0..300), Script::in_namespaces);
 }
