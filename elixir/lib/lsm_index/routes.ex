@@ -43,7 +43,7 @@ defmodule LsmIndex.Routes do
   @typedoc "Reads the text of a value of a type that is not one of `LsmIndex.Postgres.types/0`."
   @type parser :: (text :: binary, type :: term -> {:ok, value :: term} | :error)
 
-  @typedoc "Any term but `nil`."
+  @typedoc "Any term but `nil`, of 65 535 bytes at the most as docs/format.md encodes it."
   @type namespace :: term
 
   @type shape_id :: term
@@ -235,10 +235,10 @@ defmodule LsmIndex.Routes do
   def reconcile(%__MODULE__{} = routes, wanted) do
     Reconciler.run(routes.index, true, wanted, fn
       {:condition, namespace, type, value, condition} ->
-        {namespace, key!(routes, type, value), [condition]}
+        {named!(namespace), key!(routes, type, value), [condition]}
 
       {namespace, type, value, shape_id} ->
-        {namespace, key!(routes, type, value), {shape_id}}
+        {named!(namespace), key!(routes, type, value), {shape_id}}
     end)
   end
 
@@ -281,10 +281,8 @@ defmodule LsmIndex.Routes do
   @doc false
   @spec change(t, :put | :delete, namespace, Key.t(), Native.target()) ::
           :changed | :unchanged | :emptied | {:error, Error.t()}
-  def change(_routes, _op, nil, _key, _target),
-    do: raise(ArgumentError, "nil is the name of no namespace")
-
   def change(%__MODULE__{index: index}, op, namespace, key, target) do
+    namespace = named!(namespace)
     operation = if op == :put, do: :add_shape, else: :remove_shape
 
     case Writer.route(index, op, namespace, key, target, operation) do
@@ -414,6 +412,10 @@ defmodule LsmIndex.Routes do
       :error -> :error
     end
   end
+
+  # That is what the NIF calls the index itself.
+  defp named!(nil), do: raise(ArgumentError, "nil is the name of no namespace")
+  defp named!(namespace), do: namespace
 
   defp key!(routes, type, value) do
     case key(routes, type, value) do

@@ -163,6 +163,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
     with {:ok, key} <- Fields.key(routes, type, value),
          target when not is_nil(target) <-
            gone(config, filter, routes, name, key, {shape_id, and_where, branch_key}) do
+      if is_list(target), do: Fields.change!(routes, :delete, name, apart(key), target)
       Fields.delete!(config, filter, routes, name, key, target)
     else
       nil -> :ok
@@ -259,15 +260,23 @@ defmodule LsmIndex.Electric.EqualityIndex do
   defp shape(shape_id, []), do: {shape_id}
   defp shape(shape_id, branch_key), do: {shape_id, branch_key}
 
+  # A value can have many shapes, and one condition at the most. For that to be found among them when
+  # shapes come and go, it has another key besides, which no value has.
+  defp apart(key) when byte_size(key) < 65_535, do: <<0xFE, key::binary>>
+  defp apart(key), do: <<0xFE, :crypto.hash(:sha256, key)::binary>>
+
   defp condition(routes, name, key) do
-    {_ids, others} = Routes.targets(routes, name, key)
-    Enum.find_value(others, fn other -> is_list(other) && hd(other) end)
+    case Routes.targets(routes, name, apart(key)) do
+      {[], [[condition]]} -> condition
+      {[], []} -> nil
+    end
   end
 
   defp new_condition(config, filter, routes, name, key) do
     next = config.filter.next_condition_id(filter)
     config.where_condition.init(filter, next)
     Fields.change!(routes, :put, name, key, [next])
+    Fields.change!(routes, :put, name, apart(key), [next])
     next
   end
 end

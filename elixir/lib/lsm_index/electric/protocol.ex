@@ -12,6 +12,9 @@ defmodule LsmIndex.Electric.Protocol do
         residual: fn and_where, record, _shape -> WhereClause.includes_record?(and_where, record) end
       )
 
+  Make that of a numeric field with `:float8`, as the host has floats for the numerics of clauses: read
+  exactly, a record with more digits than a float has would not meet them.
+
   An index of this kind is mutable: `add_shape` and `remove_shape` return the one they were given. A
   filter that is kept as a value from before a change finds what was changed since.
   """

@@ -1,0 +1,62 @@
+defmodule LsmIndex.Routes.RestartTest do
+  # What a service needs after a restart: how far the index has seen, and to put it right.
+  use ExUnit.Case, async: true
+
+  alias LsmIndex.Routes
+
+  test "a reconciliation takes what is there and what should be, conditions too" do
+    {:ok, routes} = Routes.open(:memory)
+    for n <- 1..2_500, do: :ok = Routes.add(routes, {1, "id"}, :int8, n, "shape-#{n}")
+    :ok = Routes.add_condition(routes, {1, "id"}, :int8, 1, 17)
+    :ok = Routes.add_condition(routes, {1, "id"}, :int8, 2, 18)
+    :ok = Routes.add(routes, :gone, :text, "a", "shape")
+    {:ok, count} = LsmIndex.load(routes.index, [{"the index's own", 1}])
+    assert count == 1
+
+    wanted =
+      Stream.concat([
+        for(n <- 1..2_000, do: {{1, "id"}, :int8, n, "shape-#{n}"}),
+        [{:condition, {1, "id"}, :int8, 1, 17}, {:condition, {1, "id"}, :int8, 3, 19}],
+        # Named twice, and spelled otherwise.
+        [{{1, "id"}, :int8, "07", "shape-7"}, {{2, "id"}, :uuid, <<0::128>>, :new}]
+      ])
+
+    assert Routes.reconcile(routes, wanted) == {:ok, %{kept: 2_002, added: 2, removed: 502}}
+    assert Routes.reconcile(routes, wanted) == {:ok, %{kept: 2_004, added: 0, removed: 0}}
+    assert Routes.affected(routes, {1, "id"}, :int8, "1") == {:ok, ["shape-1"], [17]}
+    assert Routes.affected(routes, {1, "id"}, :int8, "2") == {:ok, ["shape-2"], []}
+    assert Routes.affected(routes, {1, "id"}, :int8, "3") == {:ok, ["shape-3"], [19]}
+    assert Routes.affected(routes, {1, "id"}, :int8, "2001") == {:ok, [], []}
+    assert Enum.sort(Routes.namespaces(routes)) == [{1, "id"}, {2, "id"}]
+    assert LsmIndex.get(routes.index, "the index's own") == [1]
+
+    assert_raise ArgumentError, ~r/nil is the name of no namespace/, fn ->
+      Routes.reconcile(routes, [{nil, :int8, 1, "shape"}])
+    end
+
+    assert Routes.reconcile(routes, []) == {:ok, %{kept: 0, added: 0, removed: 2_003}}
+    assert Routes.namespaces(routes) == []
+    :ok = Routes.close(routes)
+    assert {:error, %LsmIndex.Error{reason: :closed}} = Routes.reconcile(routes, [])
+  end
+
+  @tag :tmp_dir
+  test "a stamp is there after a restart", %{tmp_dir: dir} do
+    path = Path.join(dir, "routes")
+    {:ok, routes} = Routes.open(path)
+    assert Routes.stamp(routes) == nil
+    :ok = Routes.put_stamp(routes, {:lsn, 7})
+    :ok = Routes.add(routes, :ids, :int8, 1, "shape")
+    :ok = Routes.put_stamp(routes, {:lsn, 2 ** 64})
+    assert Routes.namespaces(routes) == [:ids]
+
+    assert {:error, %LsmIndex.Error{reason: :invalid_argument}} =
+             Routes.put_stamp(routes, String.duplicate("x", 192))
+
+    assert {:error, %LsmIndex.Error{reason: :invalid_argument}} = Routes.put_stamp(routes, self())
+    :ok = Routes.close(routes)
+    {:ok, routes} = Routes.open(path)
+    assert Routes.stamp(routes) == {:lsn, 2 ** 64}
+    assert_raise LsmIndex.Error, fn -> Routes.close(routes) && Routes.stamp(routes) end
+  end
+end
