@@ -29,8 +29,9 @@ defmodule LsmEqualityIndex do
   something after a restart, so ones that hold pids, ports, references or functions are refused.
   """
 
-  require LsmIndex.Routes
+  require LsmIndex.Routes.Engine
   alias LsmIndex.{Error, Key, Loader, Postgres, Reconciler, Routes}
+  alias LsmIndex.Routes.Engine
 
   @enforce_keys [:type, :lsm]
   defstruct [:type, :lsm, :residual, :parser]
@@ -127,9 +128,9 @@ defmodule LsmEqualityIndex do
   def affected_shapes_many(%__MODULE__{} = index, field, records, shapes \\ %{}) do
     texts = for record <- records, do: Map.get(record, field)
 
-    if is_nil(index.parser) and Enum.all?(texts, &(is_nil(&1) or Routes.is_short(&1))) do
+    if is_nil(index.parser) and Enum.all?(texts, &(is_nil(&1) or Engine.is_short(&1))) do
       questions = for text <- texts, not is_nil(text), do: {nil, index.type, text}
-      answers = Routes.read_many(%Routes{index: index.lsm}, questions)
+      answers = Engine.read_many(%Routes{index: index.lsm}, questions)
       answered(index, field, records, texts, answers, shapes)
     else
       for record <- records,

@@ -48,7 +48,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
   """
 
   alias LsmIndex.Electric.Fields
-  alias LsmIndex.Routes
+  alias LsmIndex.Routes.Engine
 
   @typedoc "A filter: a struct whose `counters_table` is a table of ETS."
   @type filter :: %{:counters_table => :ets.table(), optional(atom) => term}
@@ -209,7 +209,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
     answers =
       if questions == [],
         do: [],
-        else: config |> Fields.routes(filter) |> Routes.read_many(questions)
+        else: config |> Fields.routes(filter) |> Engine.read_many(questions)
 
     answered(asked, answers, config, filter)
   end
@@ -266,7 +266,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
   defp apart(key), do: <<0xFE, :crypto.hash(:sha256, key)::binary>>
 
   defp condition(routes, name, key) do
-    case Routes.targets(routes, name, apart(key)) do
+    case Engine.targets(routes, name, apart(key)) do
       {[], [[condition]]} -> condition
       {[], []} -> nil
     end

@@ -6,8 +6,9 @@ defmodule LsmIndex.Electric.Fields do
   # that text is read as; and, if the NIF reads all of them, its reference, so that a look-up needs no
   # other row.
 
-  import LsmIndex.Routes, only: [is_short: 1]
+  import LsmIndex.Routes.Engine, only: [is_short: 1]
   alias LsmIndex.{Native, Routes}
+  alias LsmIndex.Routes.Engine
 
   @type config :: %{
           :tag => atom,
@@ -60,7 +61,7 @@ defmodule LsmIndex.Electric.Fields do
           raise ArgumentError, "parser: must be {module, function}, got: #{inspect(parser)}"
       end
 
-    Routes.settings!(keys: keys, parser: parser)
+    Engine.settings!(keys: keys, parser: parser)
   end
 
   # In SQL, nothing equals NULL: such shapes are listed, and never found. No value has this key,
@@ -69,7 +70,7 @@ defmodule LsmIndex.Electric.Fields do
 
   @spec key(Routes.t(), type :: term, value :: term) :: {:ok, LsmIndex.key()} | :error
   def key(_routes, _type, nil), do: {:ok, @null}
-  def key(routes, type, value), do: Routes.key(routes, compared(routes, type), value)
+  def key(routes, type, value), do: Engine.key(routes, compared(routes, type), value)
 
   # The host has floats for the numerics of clauses: of the digits of `n = 0.1234567890123456789` only
   # some are left, and a record's text has to lose the others too. Where terms are compared, the
@@ -92,7 +93,7 @@ defmodule LsmIndex.Electric.Fields do
   @spec change!(Routes.t(), :put | :delete, name, LsmIndex.key(), Native.target()) ::
           :changed | :unchanged | :emptied
   def change!(routes, op, name, key, target) do
-    with {:error, error} <- Routes.change(routes, op, name, key, target), do: raise(error)
+    with {:error, error} <- Engine.change(routes, op, name, key, target), do: raise(error)
   end
 
   @doc "Removes a target; `:deleted` if the field has no value left."
@@ -123,7 +124,7 @@ defmodule LsmIndex.Electric.Fields do
 
   defp put(table, row, routes, types) do
     read_as = compared(routes, types)
-    ref = if Routes.native?(routes, read_as), do: routes.index.ref
+    ref = if Engine.native?(routes, read_as), do: routes.index.ref
     :ets.insert(table, {row, types, read_as, ref})
   end
 
@@ -148,8 +149,8 @@ defmodule LsmIndex.Electric.Fields do
     with %{^field => text} when not is_nil(text) <- record,
          [{_, types, read_as, ref}] <- :ets.lookup(table, {tag, name}) do
       if is_reference(ref) and is_short(text),
-        do: {types, Routes.read_natively(ref, name, read_as, text)},
-        else: {types, config |> routes(filter) |> Routes.read(name, read_as, text)}
+        do: {types, Engine.read_natively(ref, name, read_as, text)},
+        else: {types, config |> routes(filter) |> Engine.read(name, read_as, text)}
     else
       _no_value_or_type -> nil
     end
@@ -160,7 +161,7 @@ defmodule LsmIndex.Electric.Fields do
   def all(config, filter, name) do
     case types(config, filter, name) do
       nil -> {MapSet.new(), []}
-      _types -> config |> routes(filter) |> Routes.set(name)
+      _types -> config |> routes(filter) |> Engine.set(name)
     end
   end
 
