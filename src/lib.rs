@@ -43,6 +43,7 @@ mod mmap;
 mod namespaces;
 mod overlay;
 pub mod postgres;
+mod promises;
 mod purge;
 mod quarantine;
 mod reconcile;

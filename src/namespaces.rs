@@ -14,9 +14,8 @@ use crate::dictionary::Scope;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::lane::Lane;
 use crate::routes::{Listing, Most, Route};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::stripes::UnderWay;
 use crate::write::Attempt;
 
 /// What a change of a namespace's routes came to.
@@ -24,7 +23,8 @@ use crate::write::Attempt;
 pub struct Outcome {
     /// The route was not so already.
     pub changed: bool,
-    /// It was the last one: the namespace is gone.
+    /// It was the last one: the namespace is gone. Of several who remove the last ones at once, one
+    /// is told; both of two, perhaps, that must not wait.
     pub emptied: bool,
 }
 
@@ -43,11 +43,7 @@ impl Index {
         Ok(ids.unwrap_or(IdSet::Empty).as_slice().last().copied())
     }
 
-    fn is_partly_logged(&self, key: Fingerprint) -> bool {
-        self.lane(self.slots.lane(key)).is_some_and(Lane::is_partly_logged)
-    }
-
-    fn name(&self, name: &[u8]) -> Result<Fingerprint> {
+    pub(crate) fn name(&self, name: &[u8]) -> Result<Fingerprint> {
         Self::check_key(name)?;
         Ok(self.hasher.scoped(Scope::NAMES.number(), name))
     }
@@ -120,13 +116,14 @@ impl Index {
                 scope: Scope::of_namespace(namespace),
                 term: target,
             };
-            let changes = &self.stripes.of(name_key).changes;
-            changes.fetch_add(1, Ordering::SeqCst);
+            let change = self.stripes.of(name_key).begin();
             let changed = match op {
                 Op::Put => self.put_in(namespace, route, durability),
-                Op::Delete => self.delete_in(namespace, route, durability, changes),
+                Op::Delete => self.delete_in(namespace, route, durability, &change),
             };
-            changes.fetch_sub(1, Ordering::SeqCst);
+            // Who has to find out whether that was the last target is at it still.
+            let left = matches!(changed, Ok(Attempt::Done(Changed { left: Some(_), .. })));
+            let change = left.then_some(change);
             drop(shared);
             let Ok(Attempt::Done(Changed { changed, left })) = changed else {
                 // It may have been made for this change alone.
@@ -136,15 +133,11 @@ impl Index {
                 return changed.map(|_| Attempt::Busy);
             };
             let emptied = match left {
-                // Whether it has any is known once others are done, which is rarely waited for.
                 Some(left) => {
-                    match self.drop_if_empty(name_key, name, durability, wait || left > 0) {
-                        Ok(Attempt::Done(dropped)) => dropped,
-                        undecided => {
-                            self.drop_empty_later(name);
-                            undecided.map(|_| left == 0)?
-                        }
-                    }
+                    let emptied = self.is_emptied(name_key, name, durability, left);
+                    drop(change);
+                    self.note_decided();
+                    emptied?
                 }
                 None => false,
             };
@@ -161,6 +154,10 @@ impl Index {
         route: Route<'_>,
         durability: Durability,
     ) -> Result<Attempt<Changed>> {
+        // The census counts meanwhile.
+        if !self.dictionary.is_settled() {
+            return Ok(Attempt::Busy);
+        }
         self.dictionary.add_members(namespace, 1);
         let routed = self.try_route_term(route, Op::Put, durability);
         if !matches!(routed, Ok(Attempt::Done((_, 1..)))) {
@@ -177,7 +174,7 @@ impl Index {
         namespace: u32,
         route: Route<'_>,
         durability: Durability,
-        changes: &AtomicU32,
+        change: &UnderWay<'_>,
     ) -> Result<Attempt<Changed>> {
         let (changed, edges) = match self.try_route_term(route, Op::Delete, durability)? {
             Attempt::Done(done) => done,
@@ -185,10 +182,29 @@ impl Index {
         };
         // Puts that had begun when the target went may come to nothing, and targets of deletes be
         // gone.
-        let others = changes.load(Ordering::SeqCst) - 1;
+        let others = change.others();
         let left = (edges > 0).then(|| self.dictionary.drop_members(namespace, edges));
         let left = left.filter(|&left| left <= others);
         Ok(Attempt::Done(Changed { changed, left }))
+    }
+
+    /// Whether the namespace, which counts that many targets, has none in truth. Then it goes.
+    fn is_emptied(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+        left: u32,
+    ) -> Result<bool> {
+        // If it counts some, that is known once others are done, which is rarely waited for.
+        let wait = durability != Durability::Memory || left > 0;
+        match self.drop_if_empty(key, name, durability, wait) {
+            Ok(Attempt::Done(empty)) => Ok(empty),
+            undecided => {
+                self.drop_empty_later(name);
+                undecided.map(|_| left == 0)
+            }
+        }
     }
 
     /// As [`Index::try_route_in`], waiting as [`Index::put`] does.
@@ -220,7 +236,7 @@ impl Index {
     }
 
     /// Leads the name's key to its term. Nobody else makes or drops a namespace of the name.
-    fn make_namespace(
+    pub(crate) fn make_namespace(
         &self,
         key: Fingerprint,
         name: &[u8],
@@ -233,47 +249,9 @@ impl Index {
         })
     }
 
-    /// Sees to it that the log has the name of a namespace that is there, before it has any of its
-    /// changes. There may have been another of that name, which went without the log: a recovery
-    /// has the newer one take its place.
-    fn log_name(
-        &self,
-        key: Fingerprint,
-        name: &[u8],
-        durability: Durability,
-    ) -> Result<Attempt<()>> {
-        if self.wal_for(durability).is_some() && self.is_partly_logged(key) {
-            return self.make_namespace(key, name, durability);
-        }
-        Ok(Attempt::Done(()))
-    }
-
-    /// Whether a change of that durability has no changes before it that are less of a promise.
-    fn is_all_logged(&self, durability: Durability) -> bool {
-        self.wal_for(durability).is_none() || !self.lanes().any(Lane::is_partly_logged)
-    }
-
-    /// That there is no namespace of the name is promised as if it had been dropped this moment.
-    /// Nobody else makes one.
-    fn promise_absence(&self, key: Fingerprint, name: &[u8], durability: Durability) -> Result<()> {
-        self.check_writable()?;
-        if !self.is_all_logged(durability) {
-            // Its targets may have gone without the log: what a recovery brings back of them is not
-            // to be the next one's.
-            self.dictionary.forget(&Scope::NAMES.term(name));
-            // So may its name, which no record can make up for: nobody knows the id it had.
-            if self.is_partly_logged(key)
-                && let Some(lane) = self.lane(self.slots.lane(key))
-            {
-                lane.flush(&self.upkeep())?;
-            }
-        }
-        self.settle(durability)
-    }
-
     /// Takes the name's key away, at once or soon, if the namespace has no targets; whether it has
     /// none.
-    pub(crate) fn drop_if_empty(
+    fn drop_if_empty(
         &self,
         key: Fingerprint,
         name: &[u8],
@@ -281,18 +259,23 @@ impl Index {
         wait: bool,
     ) -> Result<Attempt<bool>> {
         let Some(_alone) = self.stripes.alone(key, wait) else { return Ok(Attempt::Busy) };
-        match self.namespace(key)? {
-            Some(namespace) if self.dictionary.members(namespace) == 0 => {
-                let route = Route { key, scope: Scope::NAMES, term: name };
-                if let Attempt::Busy = self.try_route_term(route, Op::Delete, durability)? {
-                    self.drop_empty_later(name);
-                }
-                Ok(Attempt::Done(true))
-            }
-            Some(_) => Ok(Attempt::Done(false)),
-            // Background work was quicker.
-            None => Ok(Attempt::Done(true)),
+        self.drop_empty(key, name, durability).map(Attempt::Done)
+    }
+
+    /// Nobody else makes or changes a namespace of the name.
+    pub(crate) fn drop_empty(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+    ) -> Result<bool> {
+        let namespace = self.namespace(key)?;
+        let empty = namespace.is_some_and(|namespace| self.dictionary.members(namespace) == 0);
+        let route = Route { key, scope: Scope::NAMES, term: name };
+        if empty && self.try_route_term(route, Op::Delete, durability)? == Attempt::Busy {
+            self.drop_empty_later(name);
         }
+        Ok(empty)
     }
 
     /// Drops a namespace with all it has, in one step whatever that is; false if there was none.

@@ -77,18 +77,36 @@ impl Index {
         }
     }
 
+    /// Whether theirs was the last target is known: what waited for that can go on.
+    pub(crate) fn note_decided(&self) {
+        if !self.purge.lock().empty.is_empty() {
+            self.work_waits.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Drops a namespace if it is empty; false if that has to wait for those who find out whether
+    /// theirs was the last target, and are to be told.
+    fn drop_left(&self, name: &[u8]) -> Result<bool> {
+        let key = self.name(name)?;
+        self.make_way_for_routes(key)?;
+        let _alone = self.stripes.alone(key, true);
+        if self.stripes.of(key).is_changing() {
+            return Ok(false);
+        }
+        self.drop_empty(key, name, Durability::Memory).map(|_| true)
+    }
+
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.
     pub(crate) fn step_purge(&self) -> Result<bool> {
         let empty = self.purge.lock().next_empty();
         if let Some(name) = empty {
-            let key = self.hasher.scoped(Scope::NAMES.number(), &name);
-            let dropped = self
-                .make_way_for_routes(key)
-                .and_then(|()| self.drop_if_empty(key, &name, Durability::Memory, true));
-            if dropped.is_err() {
-                self.drop_empty_later(&name);
+            let dropped = self.drop_left(&name);
+            if !matches!(dropped, Ok(true)) {
+                self.purge.lock().empty.insert(name);
             }
-            return dropped.map(|_| true);
+            if dropped? {
+                return Ok(true);
+            }
         }
         // Taken out, so that nobody who drops a namespace waits for a piece.
         let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };

@@ -1,7 +1,7 @@
 //! Locks of namespaces, dealt out by name.
 
 use crate::hash::Fingerprint;
-use crate::sync::atomic::AtomicU32;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{MOMENT, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Who adds and removes in a namespace holds its name's stripe with others, who makes or drops it
@@ -12,8 +12,37 @@ pub(crate) struct Stripes([Stripe; 16]);
 #[derive(Debug, Default)]
 pub(crate) struct Stripe {
     pub(crate) lock: RwLock<()>,
-    /// Changes under way: puts are counted as targets already, and deletes are still.
-    pub(crate) changes: AtomicU32,
+    /// Changes under way: puts are counted as targets already, deletes are still, or find out whether
+    /// theirs was the last.
+    changes: AtomicU32,
+}
+
+/// A change under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'s>(&'s AtomicU32);
+
+impl UnderWay<'_> {
+    /// How many others there are.
+    pub(crate) fn others(&self) -> u32 {
+        self.0.load(Ordering::SeqCst) - 1
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Stripe {
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        UnderWay(&self.changes)
+    }
+
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changes.load(Ordering::SeqCst) > 0
+    }
 }
 
 impl Stripes {

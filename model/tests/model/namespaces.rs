@@ -161,6 +161,7 @@ fn one_of_those_who_empty_a_namespace_is_told() {
             writer(b"1", b"t", Op::Delete),
             writer(b"2", b"u", Op::Delete),
             writer(b"1", b"t", Op::Put),
+            with(&index, upkeep),
         ]);
         let there = !found(&index, b"n", b"1").is_empty();
         let (told, made) = (told.load(Ordering::SeqCst), made.load(Ordering::SeqCst));
@@ -317,5 +318,30 @@ fn background_work_of_two_takes_out_what_was_dropped_and_no_more() {
         let index = Index::open_on(system, Path::new(ROOT), &config(2, 100)).expect("opens");
         assert_eq!(found(&index, &one, b"2"), Terms::from([b"v".to_vec()]));
         check(&index, &[&one, &other], &all);
+    });
+}
+
+/// Nobody else empties it, though background work looks at names that changes left.
+#[test]
+fn the_only_writer_of_a_namespace_is_told_that_it_is_gone() {
+    explore(|| {
+        let index = in_memory(1, 1);
+        let writer = |name: Vec<u8>| {
+            with(&index, move |index| {
+                for _ in 0..3 {
+                    assert!(put(index, &name, b"k", b"t").changed);
+                    let emptied = Outcome { changed: true, emptied: true };
+                    assert_eq!(delete(index, &name, b"k", b"t"), emptied);
+                }
+            })
+        };
+        let [one, other] = names();
+        together([
+            writer(one.clone()),
+            writer(other.clone()),
+            with(&index, upkeep),
+            with(&index, upkeep),
+        ]);
+        check(&index, &[&one, &other], &[b"k"]);
     });
 }
