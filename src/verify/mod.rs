@@ -306,13 +306,17 @@ impl Verifier {
         })?;
         let terms = self.epoch.dir.join(TERMS);
         if self.fs.exists(&terms)? {
-            // Numbers of terms may go to others meanwhile.
+            // Numbers of terms may go to others meanwhile, and files of the log.
             let contradiction = || {
                 let (scan, _) = read()?;
                 // What is wrong with the file itself was told.
                 Ok(Terms::read(&self.fs, &terms).ok().and_then(|terms| terms.contradicts(&scan)))
             };
-            if let Some(place) = patiently(contradiction, |found| matches!(found, Ok(Some(_))))? {
+            let place = patiently(contradiction, |found| match found {
+                Ok(place) => place.is_some(),
+                Err(e) => is_gone(e),
+            })?;
+            if let Some(place) = place {
                 let what = format!("place {place} is another term in the log");
                 return Err(Error::corrupt(&terms, 0, what));
             }
