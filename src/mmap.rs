@@ -45,7 +45,9 @@ impl Mapping {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         // SAFETY:
         // 1. Segments are written once, synced and never changed or cut afterwards; compaction
-        //    unlinks the name, which leaves mapped bytes alone.
+        //    unlinks the name, which leaves mapped bytes alone. The file of terms is mapped while
+        //    an index opens, before anything is written to it; of what is cut off then, nothing
+        //    is read any more.
         // 2. The directory lock keeps other users of this library away.
         // 3. Another program that writes into the file can change what we read, which is why
         //    every index taken from these bytes is bounds-checked before it is used; one that

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::change::Op;
 use crate::config::Durability;
 use crate::dictionary::{Scope, TERM_ID_FLAG, Unsettled};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
@@ -116,7 +116,9 @@ impl Index {
                 .and_then(|()| self.purge_lane(pass.next_lane, lane, &pass.of)),
             None => Ok(()),
         };
-        pass.next_lane += usize::from(purged.is_ok());
+        // A damaged lane keeps what it has: it is found again when the index is opened next.
+        let skipped = matches!(purged, Err(Error::Corrupt { .. }));
+        pass.next_lane += usize::from(purged.is_ok() || skipped);
         if pass.next_lane < self.num_lanes() as usize {
             self.purge.lock().passes.push(pass);
         } else {

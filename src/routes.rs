@@ -212,7 +212,7 @@ impl Listing {
         Ok(index.namespace(name)?.map(Scope::of_namespace) == Some(self.scope))
     }
 
-    /// Hands the next targets to `f`, some hundreds of them; false if none was left.
+    /// Hands the next targets to `f`, some thousands of them; false if none was left.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -232,7 +232,7 @@ impl Listing {
 }
 
 /// Ids that are resolved together when all are listed.
-const SLICE: usize = 512;
+const SLICE: usize = 4096;
 
 /// How much of an answer to put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

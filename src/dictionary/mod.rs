@@ -31,6 +31,7 @@ use crate::chain::IdSet;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::KeyHasher;
+use crate::mmap::MappedBytes;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{MOMENT, Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use grace::Grace;
@@ -120,7 +121,10 @@ impl Dictionary {
     pub(crate) fn open(fs: &Fs, path: PathBuf, hasher: KeyHasher) -> Result<Self> {
         let mut dictionary = Self::in_memory(hasher);
         dictionary.settled = AtomicBool::new(false);
-        let bytes = TermLog::read(fs, &path)?;
+        let bytes = match fs.exists(&path)? {
+            true => Some(MappedBytes::open(fs, &path)?),
+            false => None,
+        };
         if bytes.is_some() {
             dictionary.shards();
         }

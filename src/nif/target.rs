@@ -18,6 +18,9 @@ use crate::dictionary::TERM_ID_FLAG;
 const WITH_REST: u8 = 0x0b;
 const CONDITION: u8 = 0x0c;
 
+/// Bytes that the encodings of most ids and names have room in.
+const USUAL: usize = 48;
+
 /// A target as the engine takes it.
 pub(super) enum Target {
     Plain(u32),
@@ -32,7 +35,7 @@ pub(super) fn encode<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option
     {
         return Ok(Some(Target::Plain(id)));
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(USUAL);
     let encoded = if let Ok((condition, _)) = term.list_get_cell() {
         out.push(CONDITION);
         code::encode_part(condition, purpose, &mut out)
@@ -52,7 +55,7 @@ pub(super) fn encode<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option
 
 /// Any term.
 pub(super) fn name<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option<Vec<u8>>> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(USUAL);
     let encoded = code::encode(term, purpose, &mut out);
     finish(term.get_env(), encoded, out)
 }
