@@ -4,7 +4,7 @@ use rustler::{Atom, Binary, Encoder as _, Env, NewBinary, NifResult, Term};
 
 use super::code::{self, Purpose};
 use super::routes::{self, MOST, Name};
-use super::target::Targets;
+use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::{IndexResource, answer, error, large};
 use crate::error::Result;
@@ -22,6 +22,8 @@ mod types {
 /// Questions that a normal scheduler may answer in one call, and bytes of their text.
 const MOST_QUESTIONS: usize = 256;
 const MOST_TEXT: usize = 64 * 1024;
+/// For a name that a normal scheduler encodes.
+const NAME: Purpose = Purpose { lasting: false, most: MOST.bytes };
 
 /// The canonical key of a text of that type; `:error` if PostgreSQL would not print it. In time that
 /// is proportional to the text's length: callers keep long ones away.
@@ -56,7 +58,43 @@ fn text_get<'a>(
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    let question = match Question::of(name, types, text, MOST.bytes) {
+    answer_one(env, resource, routes::name(name, NAME), types, text)
+}
+
+/// [`text_get`] with the namespace's name as [`name_code`] gives it, for those who ask it often.
+#[rustler::nif]
+fn text_get_in<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    name: Term<'a>,
+    types: Term<'a>,
+    text: Term<'a>,
+) -> Term<'a> {
+    let name = term::key(name).map(|name| Some(Some(name.to_vec())));
+    answer_one(env, resource, name, types, text)
+}
+
+/// A namespace's name as the dictionary has it. Callers keep large ones away.
+#[rustler::nif]
+fn name_code<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
+    match target::name(name, Purpose { lasting: false, most: usize::MAX }) {
+        Ok(name) => NewBinary::from_slice(env, &name.unwrap_or_default()).into(),
+        Err(fault) => fault,
+    }
+}
+
+fn answer_one<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    name: Decoded<'a, Option<Name>>,
+    types: Term<'a>,
+    text: Term<'a>,
+) -> Term<'a> {
+    let question = name.and_then(|name| match name {
+        Some(name) => Question::of(name, types, text, MOST.bytes),
+        None => Ok(None),
+    });
+    let question = match question {
         Ok(Some(question)) => question,
         Ok(None) => return large().encode(env),
         Err(fault) => return fault,
@@ -97,7 +135,11 @@ fn answer_all<'a>(
         let Ok((name, types, text_of)) = question.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
             return Err(error::invalid_argument(env, "a question is not {name, types, text}"));
         };
-        let question = Question::of(name, types, text_of, most.bytes)?;
+        let name = routes::name(name, Purpose { lasting: false, most: most.bytes })?;
+        let question = match name {
+            Some(name) => Question::of(name, types, text_of, most.bytes)?,
+            None => None,
+        };
         text += question.as_ref().map_or(0, |question| question.text.len());
         Ok(question)
     });
@@ -136,13 +178,8 @@ enum Types {
 
 impl<'a> Question<'a> {
     /// None if that is more than there is time for.
-    fn of(
-        name: Term<'a>,
-        types: Term<'a>,
-        text: Term<'a>,
-        most: usize,
-    ) -> Decoded<'a, Option<Self>> {
-        let env = name.get_env();
+    fn of(name: Name, types: Term<'a>, text: Term<'a>, most: usize) -> Decoded<'a, Option<Self>> {
+        let env = types.get_env();
         let unknown = || error::invalid_argument(env, "the types are not of those read natively");
         let one = |ty: Atom| type_of(ty).ok_or_else(unknown);
         let types = match Atom::from_term(types) {
@@ -158,8 +195,7 @@ impl<'a> Question<'a> {
         if text.len() > most {
             return Ok(None);
         }
-        let name = routes::name(name, Purpose { lasting: false, most })?;
-        Ok(name.map(|name| Self { name, types, text }))
+        Ok(Some(Self { name, types, text }))
     }
 
     /// None if that is more than `most` allows.

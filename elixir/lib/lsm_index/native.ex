@@ -160,6 +160,13 @@ defmodule LsmIndex.Native do
           targets | :error | :large | error
   def text_get(_ref, _name, _types, _text), do: not_loaded()
 
+  @spec text_get_in(ref, name_code :: binary, type :: atom | [atom], text :: binary) ::
+          targets | :error | :large | error
+  def text_get_in(_ref, _name_code, _types, _text), do: not_loaded()
+
+  @spec name_code(name) :: binary | error
+  def name_code(_name), do: not_loaded()
+
   @spec text_get_many(ref, [{name, type :: atom | [atom], text :: binary}]) ::
           [targets | :error] | :large | error
   def text_get_many(_ref, _questions), do: not_loaded()

@@ -20,9 +20,9 @@ defmodule LsmIndex.NativeTest do
           error in ArgumentError -> error
         end
 
-      # `new_memory` takes nil for no options, `term_key` any term.
+      # `new_memory` takes nil for no options, `term_key` and `name_code` any term.
       assert match?(%ArgumentError{}, result) or match?({:error, {_, _, _}}, result) or
-               is_reference(result) or name == :term_key,
+               is_reference(result) or name in [:term_key, :name_code],
              "#{name}/#{arity} gave #{inspect(result)}"
     end
   end

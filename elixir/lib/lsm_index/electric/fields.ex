@@ -2,9 +2,9 @@ defmodule LsmIndex.Electric.Fields do
   @moduledoc false
   # What an adapter keeps in a filter's `counters_table`: a row `{tag, routes}` with the handle of its
   # index, and for each namespace (`{condition_id, field}`) with shapes a row `{{tag, name}, types,
-  # read_as, ref}`: the types of its constants, the newest first (alone, one is no list); the types
-  # that text is read as; and, if the NIF reads all of them, its reference, so that a look-up needs no
-  # other row.
+  # read_as, native}`: the types of its constants, the newest first (alone, one is no list); the types
+  # that text is read as; and, if the NIF reads all of them, the index's reference and the name's code,
+  # so that a look-up needs no other row.
 
   import LsmIndex.Routes.Engine, only: [is_short: 1]
   alias LsmIndex.{Native, Routes}
@@ -114,18 +114,18 @@ defmodule LsmIndex.Electric.Fields do
   def remember(%{tag: tag}, %{counters_table: table}, routes, name, type) do
     case :ets.lookup(table, {tag, name}) do
       [] -> put(table, {tag, name}, routes, if(is_list(type), do: [type], else: type))
-      [{_, ^type, _read_as, _ref}] -> true
-      [{_, [^type | _], _read_as, _ref}] -> true
-      [{row, types, _read_as, _ref}] -> put(table, row, routes, newest(type, types))
+      [{_, ^type, _read_as, _native}] -> true
+      [{_, [^type | _], _read_as, _native}] -> true
+      [{row, types, _read_as, _native}] -> put(table, row, routes, newest(type, types))
     end
   end
 
   defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
 
-  defp put(table, row, routes, types) do
+  defp put(table, {_tag, name} = row, routes, types) do
     read_as = compared(routes, types)
-    ref = if Engine.native?(routes, read_as), do: routes.index.ref
-    :ets.insert(table, {row, types, read_as, ref})
+    native = if Engine.native?(routes, read_as), do: {routes.index.ref, Native.name_code(name)}
+    :ets.insert(table, {row, types, read_as, native})
   end
 
   defp forget(%{tag: tag}, %{counters_table: table}, name) do
@@ -137,7 +137,7 @@ defmodule LsmIndex.Electric.Fields do
   @spec types(config, filter, name) :: {types :: term, read_as :: term} | nil
   def types(%{tag: tag}, %{counters_table: table}, name) do
     case :ets.lookup(table, {tag, name}) do
-      [{_, types, read_as, _ref}] -> {types, read_as}
+      [{_, types, read_as, _native}] -> {types, read_as}
       [] -> nil
     end
   end
@@ -147,10 +147,14 @@ defmodule LsmIndex.Electric.Fields do
           {types :: term, Native.targets() | :error} | nil
   def read(%{tag: tag} = config, %{counters_table: table} = filter, name, field, record) do
     with %{^field => text} when not is_nil(text) <- record,
-         [{_, types, read_as, ref}] <- :ets.lookup(table, {tag, name}) do
-      if is_reference(ref) and is_short(text),
-        do: {types, Engine.read_natively(ref, name, read_as, text)},
-        else: {types, config |> routes(filter) |> Engine.read(name, read_as, text)}
+         [{_, types, read_as, native}] <- :ets.lookup(table, {tag, name}) do
+      with {ref, code} when is_short(text) <- native,
+           {ids, others} when is_list(ids) <- Native.text_get_in(ref, code, read_as, text) do
+        {types, {ids, others}}
+      else
+        # Text that doesn't parse, a long answer, or what is not read natively.
+        _other -> {types, config |> routes(filter) |> Engine.read(name, read_as, text)}
+      end
     else
       _no_value_or_type -> nil
     end
