@@ -70,6 +70,7 @@ bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durabili
 	cargo bench --no-default-features
 	cd elixir && MIX_ENV=prod mix run bench/route_index.exs
 	cd elixir && MIX_ENV=prod mix run bench/durability.exs
+	cd elixir && MIX_ENV=prod mix run bench/filter.exs
 
 format: ## rewrite the sources the way CI wants them
 	cargo fmt
