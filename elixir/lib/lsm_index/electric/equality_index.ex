@@ -33,10 +33,10 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   ## Numerics
 
-  The host reads the numerics of clauses into floats, which have 15 to 17 digits. So with canonical
-  keys, numerics that are the same float are one: a record that differs from a constant in a later
-  digit finds its shapes as well. Found exactly, they would be missed where the clause has more
-  digits than its float.
+  A host that reads the numerics of clauses into floats keeps 15 to 17 of their digits. So with
+  canonical keys a float under `:numeric` finds every record that is the same float: also one that
+  differs from the clause in a later digit. Found exactly, records would be missed where the clause
+  has more digits than its float. Integers, text and `Decimal` structs are compared exactly.
 
   ## Where it differs from an index in ETS
 
@@ -146,10 +146,10 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
     if is_nil(and_where) do
       Fields.change!(routes, :put, name, key, shape(shape_id, branch_key))
-      Fields.remember(config, filter, routes, name, type)
+      Fields.remember(config, filter, routes, name, type, value)
     else
       next = condition(routes, name, key) || new_condition(config, filter, routes, name, key)
-      Fields.remember(config, filter, routes, name, type)
+      Fields.remember(config, filter, routes, name, type, value)
       config.where_condition.add_shape(filter, next, shape_id, and_where, branch_key)
     end
   end

@@ -70,17 +70,13 @@ defmodule LsmIndex.Electric.Fields do
 
   @spec key(Routes.t(), type :: term, value :: term) :: {:ok, LsmIndex.key()} | :error
   def key(_routes, _type, nil), do: {:ok, @null}
-  def key(routes, type, value), do: Engine.key(routes, compared(routes, type), value)
+  def key(routes, type, value), do: Engine.key(routes, compared(routes, type, value), value)
 
-  # The host has floats for the numerics of clauses: of the digits of `n = 0.1234567890123456789` only
+  # Hosts have floats for the numerics of clauses: of the digits of `n = 0.1234567890123456789` only
   # some are left, and a record's text has to lose the others too. Where terms are compared, the
   # parser does that.
-  defp compared(%{keys: :canonical}, :numeric), do: :float8
-
-  defp compared(%{keys: :canonical} = routes, types) when is_list(types),
-    do: for(type <- types, do: if(is_list(type), do: type, else: compared(routes, type)))
-
-  defp compared(_routes, type), do: type
+  defp compared(%{keys: :canonical}, :numeric, value) when is_float(value), do: :float8
+  defp compared(_routes, type, _value), do: type
 
   @spec key!(Routes.t(), type :: term, value :: term) :: LsmIndex.key()
   def key!(routes, type, value) do
@@ -110,20 +106,36 @@ defmodule LsmIndex.Electric.Fields do
   @spec left(Routes.t(), name) :: :ok | :deleted
   def left(routes, name), do: if(Routes.count(routes, name) == 0, do: :deleted, else: :ok)
 
-  @spec remember(config, filter, Routes.t(), name, type :: term) :: true
-  def remember(%{tag: tag}, %{counters_table: table}, routes, name, type) do
-    case :ets.lookup(table, {tag, name}) do
-      [] -> put(table, {tag, name}, routes, if(is_list(type), do: [type], else: type))
-      [{_, ^type, _read_as, _native}] -> true
-      [{_, [^type | _], _read_as, _native}] -> true
-      [{row, types, _read_as, _native}] -> put(table, row, routes, newest(type, types))
+  @spec remember(config, filter, Routes.t(), name, type :: term, value :: term) :: true
+  def remember(%{tag: tag}, %{counters_table: table}, routes, name, type, value) do
+    row = {tag, name}
+    read_as = compared(routes, type, value)
+
+    case :ets.lookup(table, row) do
+      [{_, ^type, ^read_as, _native}] -> true
+      [] -> put(table, row, routes, with_type(type, []), with_type(read_as, []))
+      [{_, types, all, _native}] -> update(table, row, routes, {type, types}, {read_as, all})
     end
   end
 
-  defp newest(type, types), do: [type | types |> List.wrap() |> List.delete(type)]
+  defp update(table, row, routes, {type, types}, {read_as, all}) do
+    newest? = type == if(is_list(types), do: hd(types), else: types)
+    read? = is_list(all) and read_as in all
 
-  defp put(table, {_tag, name} = row, routes, types) do
-    read_as = compared(routes, types)
+    if newest? and read?,
+      do: true,
+      else: put(table, row, routes, with_type(type, types), with_type(read_as, all))
+  end
+
+  # The newest first; alone, it is no list.
+  defp with_type(type, types) do
+    case [type | types |> List.wrap() |> List.delete(type)] do
+      [type] when not is_list(type) -> type
+      types -> types
+    end
+  end
+
+  defp put(table, {_tag, name} = row, routes, types, read_as) do
     native = if Engine.native?(routes, read_as), do: {routes.index.ref, Native.name_code(name)}
     :ets.insert(table, {row, types, read_as, native})
   end

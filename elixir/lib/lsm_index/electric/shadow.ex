@@ -111,7 +111,7 @@ defmodule LsmIndex.Electric.Shadow do
       name = {condition_id, field}
       key = Fields.key!(routes, type, value)
       Fields.change!(routes, :put, name, key, target(shape_id, optimisation, branch_key))
-      Fields.remember(config, filter, routes, name, type)
+      Fields.remember(config, filter, routes, name, type, value)
     end)
 
     answer
