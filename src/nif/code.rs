@@ -110,7 +110,8 @@ fn encode_within(
                     todo.extend(deep.iter().rev().copied().map(Todo::Term));
                 }
                 TermType::List => {
-                    let (elements, tail) = cells(term);
+                    let most = purpose.most.saturating_sub(out.len());
+                    let (elements, tail) = cells(term, most).ok_or(Unfit::Long)?;
                     put_header(tail.map_or(LIST, |_| IMPROPER_LIST), elements.len(), out);
                     let deep = encode_leaves(&elements, purpose, out)?;
                     todo.extend(tail.map(Todo::Term));
@@ -118,6 +119,9 @@ fn encode_within(
                 }
                 TermType::Map => {
                     let deeper = depth.checked_sub(1).ok_or(Unfit::Deep)?;
+                    if term.map_size().is_ok_and(|pairs| pairs > purpose.most) {
+                        return Err(Unfit::Long);
+                    }
                     let mut pairs = Vec::new();
                     for (key, value) in MapIterator::new(term).ok_or(Unfit::Unknown)? {
                         let mut bytes = Vec::new();
@@ -141,14 +145,18 @@ fn encode_within(
     Ok(())
 }
 
-/// The elements of a list, and what is behind the last of them if it is improper.
-fn cells(list: Term<'_>) -> (Vec<Term<'_>>, Option<Term<'_>>) {
+/// The elements of a list, and what is behind the last of them if it is improper; none if they are
+/// more than `most`.
+fn cells(list: Term<'_>, most: usize) -> Option<(Vec<Term<'_>>, Option<Term<'_>>)> {
     let (mut elements, mut rest) = (Vec::new(), list);
     while let Ok((head, tail)) = rest.list_get_cell() {
+        if elements.len() == most {
+            return None;
+        }
         elements.push(head);
         rest = tail;
     }
-    (elements, Some(rest).filter(|rest| !rest.is_empty_list()))
+    Some((elements, Some(rest).filter(|rest| !rest.is_empty_list())))
 }
 
 /// Encodes elements up to the first that has elements itself; that and those behind it are left.
@@ -267,7 +275,10 @@ pub(super) fn decode_part<'a>(env: Env<'a>, rest: &mut &[u8]) -> Option<Term<'a>
                 if count > rest.len() {
                     return None;
                 }
-                let container = Container { tag, count, elements: Vec::with_capacity(count) };
+                // Bytes that say there are many, one container within the other, are no reason to
+                // ask for much memory.
+                let elements = Vec::with_capacity(count.min(64));
+                let container = Container { tag, count, elements };
                 if count > 0 {
                     open.push(container);
                     continue;

@@ -38,12 +38,22 @@ fn text_key<'a>(env: Env<'a>, ty: Atom, text: Binary<'a>) -> NifResult<Term<'a>>
 }
 
 /// A term's own bytes, as the dictionary has them: equal ones for terms that are the same. `:error`
-/// if it holds a pid, port, reference or function. Callers keep large terms away.
+/// if it holds a pid, port, reference or function.
 #[rustler::nif]
 fn term_key<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    key_of_term(env, term, MOST.bytes)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn term_key_dirty<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    key_of_term(env, term, usize::MAX)
+}
+
+fn key_of_term<'a>(env: Env<'a>, term: Term<'a>, most: usize) -> Term<'a> {
     let mut key = Vec::new();
-    match code::encode(term, Purpose { lasting: true, most: usize::MAX }, &mut key) {
+    match code::encode(term, Purpose { lasting: true, most }, &mut key) {
         Ok(()) => NewBinary::from_slice(env, &key).into(),
+        Err(code::Unfit::Long) => large().encode(env),
         Err(_) => error().encode(env),
     }
 }
@@ -74,11 +84,12 @@ fn text_get_in<'a>(
     answer_one(env, resource, name, types, text)
 }
 
-/// A namespace's name as the dictionary has it. Callers keep large ones away.
+/// A namespace's name as the dictionary has it; `:large` if a normal scheduler has no time for it.
 #[rustler::nif]
 fn name_code<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
-    match target::name(name, Purpose { lasting: false, most: usize::MAX }) {
-        Ok(name) => NewBinary::from_slice(env, &name.unwrap_or_default()).into(),
+    match target::name(name, NAME) {
+        Ok(Some(name)) => NewBinary::from_slice(env, &name).into(),
+        Ok(None) => large().encode(env),
         Err(fault) => fault,
     }
 }

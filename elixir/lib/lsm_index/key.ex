@@ -152,7 +152,7 @@ defmodule LsmIndex.Key do
   """
   @spec exact(term) :: {:ok, t} | :error
   def exact(value) do
-    case Native.term_key(value) do
+    case with(:large <- Native.term_key(value), do: Native.term_key_dirty(value)) do
       :error -> :error
       key when byte_size(key) <= @max_size -> {:ok, key}
       long -> {:ok, <<@digest, :crypto.hash(:sha256, long)::binary>>}

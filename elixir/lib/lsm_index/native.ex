@@ -137,8 +137,11 @@ defmodule LsmIndex.Native do
   @spec load_step(loader) :: :more | {:done, non_neg_integer} | error
   def load_step(_loader), do: not_loaded()
 
-  @spec term_key(term) :: key | :error
+  @spec term_key(term) :: key | :error | :large
   def term_key(_term), do: not_loaded()
+
+  @spec term_key_dirty(term) :: key | :error
+  def term_key_dirty(_term), do: not_loaded()
 
   @spec route_put(ref, name, key, target) :: routed | :large | error
   def route_put(_ref, _name, _key, _target), do: not_loaded()
@@ -164,7 +167,7 @@ defmodule LsmIndex.Native do
           targets | :error | :large | error
   def text_get_in(_ref, _name_code, _types, _text), do: not_loaded()
 
-  @spec name_code(name) :: binary | error
+  @spec name_code(name) :: binary | :large | error
   def name_code(_name), do: not_loaded()
 
   @spec text_get_many(ref, [{name, type :: atom | [atom], text :: binary}]) ::

@@ -51,6 +51,10 @@ defmodule LsmIndex.Electric.Fields do
   defp settings!(%{keys: keys, parser: parser}) do
     parser =
       case parser do
+        # Of a type that nobody reads, no text parses.
+        nil when keys == :canonical ->
+          fn _text, _type -> :error end
+
         nil ->
           nil
 
@@ -109,22 +113,25 @@ defmodule LsmIndex.Electric.Fields do
   @spec remember(config, filter, Routes.t(), name, type :: term, value :: term) :: true
   def remember(%{tag: tag}, %{counters_table: table}, routes, name, type, value) do
     row = {tag, name}
-    read_as = compared(routes, type, value)
+    # A number that no float holds is no error where constants are floats.
+    read_as =
+      case compared(routes, type, value) do
+        ^type -> [type]
+        other -> [other, type]
+      end
 
     case :ets.lookup(table, row) do
-      [{_, ^type, ^read_as, _native}] -> true
-      [] -> put(table, row, routes, with_type(type, []), with_type(read_as, []))
-      [{_, types, all, _native}] -> update(table, row, routes, {type, types}, {read_as, all})
+      [{_, ^type, ^type, _native}] when read_as == [type] ->
+        true
+
+      [{_, types, all, _native}] ->
+        newest? = type == if(is_list(types), do: hd(types), else: types)
+        read? = is_list(all) and Enum.all?(read_as, &(&1 in all))
+        (newest? and read?) or put(table, row, routes, with_type(type, types), {read_as, all})
+
+      [] ->
+        put(table, row, routes, with_type(type, []), {read_as, []})
     end
-  end
-
-  defp update(table, row, routes, {type, types}, {read_as, all}) do
-    newest? = type == if(is_list(types), do: hd(types), else: types)
-    read? = is_list(all) and read_as in all
-
-    if newest? and read?,
-      do: true,
-      else: put(table, row, routes, with_type(type, types), with_type(read_as, all))
   end
 
   # The newest first; alone, it is no list.
@@ -135,9 +142,18 @@ defmodule LsmIndex.Electric.Fields do
     end
   end
 
-  defp put(table, {_tag, name} = row, routes, types, read_as) do
-    native = if Engine.native?(routes, read_as), do: {routes.index.ref, Native.name_code(name)}
-    :ets.insert(table, {row, types, read_as, native})
+  defp put(table, {_tag, name} = row, routes, types, {read_as, all}) do
+    read_as = Enum.reduce(read_as, all, &with_type/2)
+    :ets.insert(table, {row, types, read_as, native(routes, name, read_as)})
+  end
+
+  defp native(routes, name, read_as) do
+    with true <- Engine.native?(routes, read_as),
+         code when is_binary(code) <- Native.name_code(name) do
+      {routes.index.ref, code}
+    else
+      _other -> nil
+    end
   end
 
   defp forget(%{tag: tag}, %{counters_table: table}, name) do
