@@ -88,6 +88,31 @@ fn a_stamp_outlives_a_close_and_whatever_the_log_does() {
     }
 }
 
+/// A stamp that came during the flush waits for the next one, and the one from before is written.
+#[test]
+fn stamps_that_come_all_the_time_last_all_the_same() {
+    let dir = temporary();
+    let index = open(dir.path(), Durability::Memory);
+    index.put_stamp(b"first", Durability::Memory).expect("stamp");
+    let pending = index.pending_stamp().expect("it waits");
+    index.flush_lane(0).expect("flush");
+    index.put_stamp(b"second", Durability::Memory).expect("stamp");
+    for lane in 0..4 {
+        index.flush_lane(lane).expect("flush");
+    }
+    index.write_pending_stamp(&pending).expect("write");
+    assert_eq!(stamp(&index), Some(b"second".to_vec()));
+    let later = index.pending_stamp().expect("the second waits");
+    drop(index);
+    let index = open(dir.path(), Durability::Memory);
+    assert_eq!(stamp(&index), Some(b"first".to_vec()));
+    // An older one never takes the place of a newer one.
+    index.put_stamp(b"third", Durability::Os).expect("stamp");
+    index.write_pending_stamp(&lsm_index::Pending { number: 0, ..later }).expect("write");
+    assert_eq!(stamp(&index), Some(b"third".to_vec()));
+    index.close().expect("close");
+}
+
 /// The routes named stay, the others go, and so do namespaces without any.
 #[test]
 fn a_reconciliation_leaves_what_was_named() {

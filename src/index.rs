@@ -20,6 +20,7 @@ use crate::purge::Purge;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
 use crate::routes::HighIds;
+use crate::stamp::Stamps;
 use crate::stats::Counters;
 use crate::stripes::Stripes;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
@@ -59,8 +60,7 @@ pub struct Index {
     pub(crate) census: Mutex<Census>,
     pub(crate) stripes: Stripes,
     pub(crate) purge: Mutex<Purge>,
-    /// Put, but not written yet.
-    pub(crate) stamp: Mutex<Option<Vec<u8>>>,
+    pub(crate) stamps: Stamps,
 }
 
 impl Index {
@@ -154,7 +154,7 @@ impl Index {
             census: Mutex::default(),
             stripes: Stripes::default(),
             purge: Mutex::default(),
-            stamp: Mutex::default(),
+            stamps: Stamps::default(),
         }
     }
 

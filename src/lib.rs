@@ -82,7 +82,7 @@ pub use reconcile::Reconciler;
 pub use recovery::Recovery;
 pub use repair::{Lost, Remedy, repair, repair_on};
 pub use routes::{Listing, Most, Target};
-pub use stamp::MAX_STAMP_LEN;
+pub use stamp::{MAX_STAMP_LEN, Pending};
 pub use stats::{Memory, Stats};
 pub use verify::{CheckedFile, Progress, Report, Verifier, verify, verify_on};
 pub use wal::LostBytes;

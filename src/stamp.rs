@@ -10,6 +10,8 @@ use crate::dictionary::Scope;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::wal::Wal;
 
 /// The longest stamp, in bytes.
@@ -19,6 +21,39 @@ pub const MAX_STAMP_LEN: usize = IDS * PER_ID - 1;
 const IDS: usize = 64;
 const PER_ID: usize = 3;
 const SHIFT: u32 = 24;
+
+/// A stamp that waits, and its number among all that were put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Later ones have higher numbers.
+    pub number: u64,
+    /// Its bytes.
+    pub stamp: Vec<u8>,
+}
+
+/// Stamps on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    /// Held for moments only.
+    pending: Mutex<Option<Pending>>,
+    /// The number of the one that was written last; held by who writes.
+    written: Mutex<u64>,
+    last_number: AtomicU64,
+}
+
+impl Stamps {
+    fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// That one is written: one that waits since before is out of date.
+    fn done(&self, number: u64) {
+        let mut pending = self.pending.lock();
+        if pending.as_ref().is_some_and(|pending| pending.number <= number) {
+            *pending = None;
+        }
+    }
+}
 
 /// Its length, its bytes and zeros, dealt to ids; these ascend.
 fn spell(stamp: &[u8]) -> Vec<u32> {
@@ -57,14 +92,17 @@ impl Index {
             return Err(Error::TooLarge { what: "a stamp", limit: MAX_STAMP_LEN as u64 });
         }
         self.check_writable()?;
-        let mut pending = self.stamp.lock();
         if self.path().is_some() && durability == Durability::Memory {
-            *pending = Some(stamp.to_vec());
+            let mut pending = self.stamps.pending.lock();
+            *pending = Some(Pending { number: self.stamps.next_number(), stamp: stamp.to_vec() });
             return Ok(());
         }
+        let mut written = self.stamps.written.lock();
+        let number = self.stamps.next_number();
         self.write_stamp(stamp, self.wal_for(durability))?;
-        *pending = None;
-        drop(pending);
+        *written = number;
+        self.stamps.done(number);
+        drop(written);
         self.settle(durability)
     }
 
@@ -95,34 +133,47 @@ impl Index {
         Ok(ids.map_or(Vec::new(), |ids| ids.as_slice().to_vec()))
     }
 
-    /// The stamp that was put last; none if there never was one.
+    /// The stamp that was put last; none if there never was one. Never waits for who writes one.
     ///
     /// # Errors
     /// As [`Index::get`].
     pub fn stamp(&self) -> Result<Option<Vec<u8>>> {
         self.check_open()?;
-        let pending = self.stamp.lock().clone();
-        if pending.is_some() {
-            return Ok(pending);
+        let pending = self.stamps.pending.lock().clone();
+        match pending {
+            Some(Pending { stamp, .. }) => Ok(Some(stamp)),
+            None => Ok(read(&self.stamp_ids()?)),
         }
-        Ok(read(&self.stamp_ids()?))
+    }
+
+    /// The stamp that waits for the changes before it to be in segments. Whoever flushes all lanes
+    /// asks before, and has it written after.
+    pub fn pending_stamp(&self) -> Option<Pending> {
+        self.stamps.pending.lock().clone()
+    }
+
+    /// Writes a stamp that waited, and flushes it; a newer one that has come since goes on waiting.
+    ///
+    /// # Errors
+    /// As [`Index::flush`].
+    pub fn write_pending_stamp(&self, Pending { number, stamp }: &Pending) -> Result<()> {
+        {
+            let mut written = self.stamps.written.lock();
+            if *written >= *number {
+                return Ok(());
+            }
+            self.write_stamp(stamp, None)?;
+            *written = *number;
+            self.stamps.done(*number);
+        }
+        self.flush_lane(self.slots.lane(self.stamp_key()) as u32)
     }
 
     /// Runs a flush of all lanes; what was stamped before it is written after it.
     pub(crate) fn with_stamp(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
-        let pending = self.stamp.lock().clone();
+        let pending = self.pending_stamp();
         flush()?;
-        let Some(stamp) = pending else { return Ok(()) };
-        {
-            let mut pending = self.stamp.lock();
-            if pending.as_ref() != Some(&stamp) {
-                // Another one was put meanwhile, and may speak for what is not flushed.
-                return Ok(());
-            }
-            self.write_stamp(&stamp, None)?;
-            *pending = None;
-        }
-        self.flush_lane(self.slots.lane(self.stamp_key()) as u32)
+        pending.map_or(Ok(()), |pending| self.write_pending_stamp(&pending))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reconciliations, and stamps.
 
 use parking_lot::Mutex;
-use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
+use rustler::{Binary, Encoder as _, Env, NewBinary, Resource, ResourceArc, Term};
 
 use super::code::{self, Purpose};
 use super::target;
@@ -10,6 +10,7 @@ use super::writes::with_wakeup;
 use super::{IndexResource, answer, done, more, nil, routes};
 use crate::reconcile::Reconciler;
 use crate::routes::Target;
+use crate::stamp::Pending;
 use crate::write::Attempt;
 
 /// A reconciliation under way.
@@ -125,5 +126,38 @@ fn stamp<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         let stamp = index.stamp()?.and_then(|stamp| code::decode(env, &stamp));
         Ok(stamp.unwrap_or_else(|| nil().encode(env)))
+    })
+}
+
+/// A stamp that waits for the changes before it to be flushed, as `{number, bytes}`; `nil` if none
+/// does.
+#[rustler::nif]
+fn stamp_pending<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    answer(env, resource, |index| {
+        Ok(index.pending_stamp().map_or_else(
+            || nil().encode(env),
+            |pending| {
+                let bytes: Term<'a> = NewBinary::from_slice(env, &pending.stamp).into();
+                (pending.number, bytes).encode(env)
+            },
+        ))
+    })
+}
+
+/// All lanes were flushed since [`stamp_pending`].
+#[rustler::nif(schedule = "DirtyIo")]
+fn stamp_write<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    number: u64,
+    stamp: Binary<'a>,
+) -> Term<'a> {
+    answer(env, resource, |index| {
+        let stamp = stamp.to_vec();
+        if stamp.len() > crate::MAX_STAMP_LEN {
+            return Ok(super::error::invalid_argument(env, "the stamp is too long"));
+        }
+        index.write_pending_stamp(&Pending { number, stamp })?;
+        Ok(super::ok_term(env))
     })
 }

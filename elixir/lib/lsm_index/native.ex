@@ -211,5 +211,11 @@ defmodule LsmIndex.Native do
   @spec stamp(ref) :: term | error
   def stamp(_ref), do: not_loaded()
 
+  @spec stamp_pending(ref) :: {number :: pos_integer, stamp :: binary} | nil | error
+  def stamp_pending(_ref), do: not_loaded()
+
+  @spec stamp_write(ref, number :: pos_integer, stamp :: binary) :: :ok | error
+  def stamp_write(_ref, _number, _stamp), do: not_loaded()
+
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -7,8 +7,17 @@ defmodule LsmIndex.Upkeep do
 
   @spec flush(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def flush(index) do
-    timed(index, [:flush, :stop], fn -> each_lane(index, &Native.flush_lane/2) end)
+    timed(index, [:flush, :stop], fn ->
+      # A stamp that waits for what is flushed now.
+      pending = Native.stamp_pending(index.ref)
+      with :ok <- each_lane(index, &Native.flush_lane/2), do: write_stamp(index, pending)
+    end)
   end
+
+  defp write_stamp(%{ref: ref}, {number, stamp}) when is_integer(number),
+    do: Native.stamp_write(ref, number, stamp)
+
+  defp write_stamp(_index, none_or_error), do: none_or_error || :ok
 
   @spec compact(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def compact(index) do

@@ -59,4 +59,29 @@ defmodule LsmIndex.Routes.RestartTest do
     assert Routes.stamp(routes) == {:lsn, 2 ** 64}
     assert_raise LsmIndex.Error, fn -> Routes.close(routes) && Routes.stamp(routes) end
   end
+
+  @tag :tmp_dir
+  test "without the log, a stamp lasts from the next flush on", %{tmp_dir: dir} do
+    path = Path.join(dir, "routes")
+
+    # As a VM that is killed leaves it: a copy of the directory of an open index.
+    seen = fn ->
+      copy = Path.join(dir, "copy-#{System.unique_integer([:positive])}")
+      File.cp_r!(path, copy)
+      {:ok, routes} = Routes.open(copy)
+      stamp = Routes.stamp(routes)
+      :ok = Routes.close(routes)
+      stamp
+    end
+
+    {:ok, routes} = Routes.open(path, durability: :memory)
+    :ok = Routes.put_stamp(routes, 1)
+    assert {Routes.stamp(routes), seen.()} == {1, nil}
+    :ok = LsmIndex.flush(routes.index)
+    assert {Routes.stamp(routes), seen.()} == {1, 1}
+    :ok = Routes.put_stamp(routes, 2)
+    assert seen.() == 1
+    :ok = LsmIndex.sync(routes.index)
+    assert seen.() == 2
+  end
 end
