@@ -195,6 +195,26 @@ fn salvage_keeps_all_but_the_damaged_records() {
     assert_eq!(present(&index), [0, 1, 2, 3, 4, 5, 7, 8, 9]);
 }
 
+/// It would tell of more than is left.
+#[test]
+fn a_salvage_takes_the_stamp_away() {
+    let system = written(10, 0);
+    let index = open(&system).expect("open");
+    index.put_stamp(b"all ten", Durability::Os).expect("stamp");
+    index.put(&key(10), 10).expect("put");
+    drop(index);
+    let sound = open_with(&system.killed(), true).expect("nothing to leave out");
+    assert_eq!(sound.stamp().expect("stamp"), Some(b"all ten".to_vec()));
+    drop(sound);
+    change(&system, |bytes| bytes[HEADER + 3 * RECORD + 30] ^= 1);
+    let index = open_with(&system, true).expect("salvage");
+    assert!(!index.recovery().dropped.is_empty());
+    assert_eq!(index.stamp().expect("stamp"), None);
+    drop(index);
+    let index = open(&system).expect("sound again");
+    assert_eq!((index.stamp().expect("stamp"), index.count().expect("count")), (None, 10));
+}
+
 #[test]
 fn salvage_of_a_sound_log_changes_nothing() {
     let system = written(5, 0);

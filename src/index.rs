@@ -118,6 +118,9 @@ impl Index {
         index.limits = Config::default().limits();
         index.recovery = index.recover(&scan, begun)?;
         index.limits = config.limits();
+        if !index.recovery.dropped.is_empty() {
+            index.forget_stamp()?;
+        }
         if index.dictionary.is_in_use() {
             index.high_ids = HighIds::terms();
             // For the census.

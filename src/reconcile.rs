@@ -1,7 +1,8 @@
 //! Brings an index in line with what should be in it: whoever knows names every route that should
 //! be, and those that nobody named are removed.
 //!
-//! Only what was there at the beginning is removed: routes that others add meanwhile stay.
+//! Only what was there at the beginning is removed. Others should change no routes meanwhile: pairs
+//! are known by their ids, which may be given to other terms.
 
 use crate::change::Op;
 use crate::config::Durability;

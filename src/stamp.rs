@@ -146,6 +146,21 @@ impl Index {
         }
     }
 
+    /// Takes the stamp away: what it speaks for was lost.
+    pub(crate) fn forget_stamp(&self) -> Result<()> {
+        let key = self.stamp_key();
+        let gone: Vec<_> = self.stamp_ids()?.into_iter().map(|id| (id, Op::Delete)).collect();
+        if !gone.is_empty() {
+            let number = self.slots.lane(key);
+            let lane = self.lane_or_new(number);
+            let gate = lane.gate();
+            self.change_key(lane, &gate, key, &gone, None, None)?;
+            drop(gate);
+            self.flush_lane(number as u32)?;
+        }
+        Ok(())
+    }
+
     /// The stamp that waits for the changes before it to be in segments. Whoever flushes all lanes
     /// asks before, and has it written after.
     pub fn pending_stamp(&self) -> Option<Pending> {

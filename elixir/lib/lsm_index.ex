@@ -395,6 +395,9 @@ defmodule LsmIndex do
   here, and all changes that returned before that one was put are there (those with the index's
   durability). It is no key: `count/1` and `ids/1` know nothing of it.
 
+  An opening with `recover: :salvage` that left something out takes the stamp away. After a `repair/2`
+  that lost something it may tell of more than there is: reconcile, or rebuild.
+
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.stamp(index)
       nil

@@ -206,8 +206,9 @@ defmodule LsmIndex.Routes do
   `:kept`, `:added` and `:removed`; conditions count as routes.
 
   It is meant for the time after a restart: the index routes at once, and what its source knows
-  better is put right meanwhile. Routes that are added by others while this runs stay, whether they
-  are named or not. It holds 16 bytes for each route.
+  better is put right meanwhile. Nobody else should change routes while it runs: one that was there
+  when it began and is not named goes, even if somebody adds it again. It holds 16 bytes for each
+  route.
 
       iex> alias LsmIndex.Routes
       iex> {:ok, routes} = Routes.open(:memory)
