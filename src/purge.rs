@@ -3,7 +3,7 @@
 //!
 //! Nothing of it is logged: a crash leaves namespaces without a name, which the census finds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::change::Op;
 use crate::config::Durability;
@@ -25,7 +25,7 @@ pub(crate) struct Purge {
     /// More than one if several threads do background work.
     passes: Vec<Pass>,
     /// Names of namespaces that may be empty, to be dropped if they are.
-    empty: HashSet<Vec<u8>>,
+    empty: BTreeSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -35,11 +35,6 @@ struct Pass {
 }
 
 impl Purge {
-    fn next_empty(&mut self) -> Option<Vec<u8>> {
-        let next = self.empty.iter().next().cloned()?;
-        self.empty.take(&next)
-    }
-
     fn next_pass(&mut self) -> Option<Pass> {
         let next = self.passes.pop();
         next.or_else(|| match std::mem::take(&mut self.waiting) {
@@ -98,7 +93,7 @@ impl Index {
 
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.
     pub(crate) fn step_purge(&self) -> Result<bool> {
-        let empty = self.purge.lock().next_empty();
+        let empty = self.purge.lock().empty.pop_first();
         if let Some(name) = empty {
             let dropped = self.drop_left(&name);
             if !matches!(dropped, Ok(true)) {

@@ -1,6 +1,7 @@
 defmodule LsmIndex.RoutesTest do
   use LsmIndex.Case, async: true
 
+  import LsmIndex.Test.Routes
   alias LsmIndex.Routes
   alias LsmIndex.Routes.Engine
   doctest Routes
@@ -11,26 +12,6 @@ defmodule LsmIndex.RoutesTest do
   @lasting @scalars ++ @containers ++ [String.duplicate("x", 40_000)]
 
   defp passing, do: [make_ref(), self(), fn -> :ok end, {1, [self()]}, %{a: make_ref()}]
-
-  defp memory_routes(options \\ []) do
-    {:ok, routes} = Routes.open(:memory, options)
-    routes
-  end
-
-  defp parser do
-    fn
-      "null", _type -> {:ok, nil}
-      "?", _type -> :error
-      text, {:array, _} -> {:ok, String.split(text, ",")}
-      text, type when type in [:int8, :float8, :numeric] -> {:ok, elem(Code.eval_string(text), 0)}
-      text, _type -> {:ok, text}
-    end
-  end
-
-  defp add_all(routes, name, value, ids),
-    do: for(id <- ids, do: :ok = Routes.add(routes, name, :int8, value, id))
-
-  defp sorted({:ok, ids, conditions}), do: {:ok, Enum.sort(ids), Enum.sort(conditions)}
 
   # `==` would take 1 for 1.0, which are two ids.
   defp same?(found, expected) do

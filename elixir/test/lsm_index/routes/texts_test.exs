@@ -2,27 +2,8 @@ defmodule LsmIndex.Routes.TextsTest do
   # Constants and texts: what meets, what is refused, one by one and many at once.
   use LsmIndex.Case, async: true
 
+  import LsmIndex.Test.Routes
   alias LsmIndex.Routes
-
-  defp memory_routes(options \\ []) do
-    {:ok, routes} = Routes.open(:memory, options)
-    routes
-  end
-
-  defp parser do
-    fn
-      "null", _type -> {:ok, nil}
-      "?", _type -> :error
-      text, {:array, _} -> {:ok, String.split(text, ",")}
-      text, type when type in [:int8, :float8, :numeric] -> {:ok, elem(Code.eval_string(text), 0)}
-      text, _type -> {:ok, text}
-    end
-  end
-
-  defp add_all(routes, name, value, ids),
-    do: for(id <- ids, do: :ok = Routes.add(routes, name, :int8, value, id))
-
-  defp sorted({:ok, ids, conditions}), do: {:ok, Enum.sort(ids), Enum.sort(conditions)}
 
   describe "constants" do
     test "that are no value of the type are refused by adding, and no matter to removing" do

@@ -1,0 +1,25 @@
+defmodule LsmIndex.Test.Routes do
+  @moduledoc "What the tests of routes share."
+
+  alias LsmIndex.Routes
+
+  def memory_routes(options \\ []) do
+    {:ok, routes} = Routes.open(:memory, options)
+    routes
+  end
+
+  def parser do
+    fn
+      "null", _type -> {:ok, nil}
+      "?", _type -> :error
+      text, {:array, _} -> {:ok, String.split(text, ",")}
+      text, type when type in [:int8, :float8, :numeric] -> {:ok, elem(Code.eval_string(text), 0)}
+      text, _type -> {:ok, text}
+    end
+  end
+
+  def add_all(routes, name, value, ids),
+    do: for(id <- ids, do: :ok = Routes.add(routes, name, :int8, value, id))
+
+  def sorted({:ok, ids, conditions}), do: {:ok, Enum.sort(ids), Enum.sort(conditions)}
+end
