@@ -22,6 +22,8 @@ mod types {
 /// Questions that a normal scheduler may answer in one call, and bytes of their text.
 const MOST_QUESTIONS: usize = 256;
 const MOST_TEXT: usize = 64 * 1024;
+/// More than one column's values can be told apart by.
+const MOST_TYPES: usize = 64;
 /// For a name that a normal scheduler encodes.
 const NAME: Purpose = Purpose { lasting: false, most: MOST.bytes };
 
@@ -196,8 +198,9 @@ impl<'a> Question<'a> {
         let types = match Atom::from_term(types) {
             Ok(ty) => Types::One(one(ty)?),
             Err(_) => {
-                let types = types.decode::<Vec<Atom>>().map_err(|_| unknown())?;
-                Types::Many(types.into_iter().map(one).collect::<Decoded<'a, _>>()?)
+                let each = |ty, _place| one(Atom::from_term(ty).map_err(|_| unknown())?);
+                let types = term::elements(types, "the types are not a list", MOST_TYPES, each)?;
+                Types::Many(types.ok_or_else(unknown)?)
             }
         };
         let Ok(text) = Binary::from_term(text) else {

@@ -27,6 +27,26 @@ defmodule LsmIndex.NativeTest do
     end
   end
 
+  # rustler's own lists panic at the end of one.
+  test "an improper list is an error wherever a list belongs" do
+    index = Native.new_memory(%{})
+    loader = Native.load_begin(index)
+
+    calls = [
+      write: [index, [{:put, "key", 1} | :rest]],
+      get_many: [index, ["key" | :rest]],
+      load_add: [loader, [{"key", 1} | :rest]],
+      text_get: [index, :name, [:int8 | :rest], "1"],
+      text_get_in: [index, Native.name_code(:name), [:int8 | :rest], "1"],
+      text_get_many: [index, [{:name, :int8, "1"} | :rest]],
+      text_get_many: [index, [{:name, [:int8 | :rest], "1"}]]
+    ]
+
+    for {function, arguments} <- calls do
+      assert {:error, {:invalid_argument, _, _}} = apply(Native, function, arguments)
+    end
+  end
+
   # Terms of every kind, also where a term of some other kind belongs: the answer is an error, or
   # ArgumentError is raised. A panic in the library would show as `:poisoned` or as another exception.
   @tag :tmp_dir
