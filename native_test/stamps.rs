@@ -169,3 +169,81 @@ fn a_reconciliation_leaves_what_was_named() {
     assert_eq!(own.removed(), 200);
     assert_eq!(index.count().expect("count"), 301 + 4 + 100);
 }
+
+/// What others put meanwhile stays, whether it was there or not, and so do ids: terms that come are
+/// not given those of terms that went.
+#[test]
+fn what_is_put_beside_a_reconciliation_stays() {
+    for (dir, in_namespaces) in [(true, true), (true, false), (false, true), (false, false)] {
+        let dir = dir.then(temporary);
+        let index = match &dir {
+            Some(dir) => open(dir.path(), Durability::Os),
+            None => Index::in_memory(&support::config(4, 100)).expect("in memory"),
+        };
+        let (key, term) = (|n: u32| n.to_le_bytes(), |n: u32| format!("term {n}").into_bytes());
+        let change = |n: u32, of: u32, op: Op| match in_namespaces {
+            true => index.route_in(b"name", &key(n), &term(of), op, Durability::Os),
+            false => {
+                let target = lsm_index::Target::Term(&term(of));
+                let changed = index.route_with(&key(n), target, op, Durability::Os);
+                changed.map(|changed| lsm_index::Outcome { changed, emptied: false })
+            }
+        };
+        let made = |n, of, op| change(n, of, op).expect("change").changed;
+        for n in 0..1_000 {
+            assert!(made(n, n, Op::Put));
+        }
+        let mut reconciler = index.begin_reconciliation(in_namespaces).expect("begin");
+        for n in 0..600 {
+            // There already; removed and added again; given to another term, by way of rounds too.
+            match n % 3 {
+                0 => assert!(!made(n, n, Op::Put)),
+                1 => assert!(made(n, n, Op::Delete) && made(n, n, Op::Put)),
+                _ => assert!(made(n, n, Op::Delete)),
+            }
+            if n % 150 == 0 {
+                index.compact().expect("compact");
+                while index.work().expect("work") {}
+            }
+        }
+        for n in (2..600).step_by(3) {
+            assert!(made(n, 5_000 + n, Op::Put));
+            assert!(made(8_000 + n, 8_000 + n, Op::Put));
+        }
+        // Terms that came are led to by none of the keys that those that went had.
+        let name = in_namespaces.then_some(&b"name"[..]);
+        for n in (2..600).step_by(3) {
+            for of in (8_002..8_600).step_by(3) {
+                let target = term(of);
+                let target = lsm_index::Target::Term(&target);
+                assert!(!reconciler.name(&index, name, &key(n), target).expect("name"));
+            }
+        }
+        while reconciler.step(&index, Durability::Os).expect("step") {}
+        assert_eq!(reconciler.removed(), 400);
+        drop(reconciler);
+        for n in 0..1_000 {
+            let mut found = Vec::new();
+            let most = lsm_index::Most::ALL;
+            match name {
+                Some(name) => {
+                    let each = |term: &[u8]| found.push(term.to_vec());
+                    index.targets_in(name, &key(n), most, each).expect("targets");
+                }
+                None => {
+                    let each = |target: lsm_index::Target<'_>| match target {
+                        lsm_index::Target::Term(term) => found.push(term.to_vec()),
+                        lsm_index::Target::Id(id) => panic!("id {id}"),
+                    };
+                    index.targets(&key(n), most, each).expect("targets");
+                }
+            }
+            let expected = match n {
+                600.. => vec![],
+                n if n % 3 == 2 => vec![term(5_000 + n)],
+                n => vec![term(n)],
+            };
+            assert_eq!(found, expected, "key {n}, {in_namespaces}, {}", dir.is_some());
+        }
+    }
+}

@@ -29,7 +29,7 @@ const ENTRY_SHIFT: u32 = SIGNATURE_SHIFT + 8;
 const TOP_SHIFT: u32 = ENTRY_SHIFT + 32;
 
 /// The 64-bit identity of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
 impl Fingerprint {

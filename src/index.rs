@@ -17,6 +17,7 @@ use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::purge::Purge;
+use crate::reconcile::Puts;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
 use crate::routes::HighIds;
@@ -61,6 +62,8 @@ pub struct Index {
     pub(crate) stripes: Stripes,
     pub(crate) purge: Mutex<Purge>,
     pub(crate) stamps: Stamps,
+    /// For reconciliations.
+    pub(crate) puts: Arc<Puts>,
 }
 
 impl Index {
@@ -158,6 +161,7 @@ impl Index {
             stripes: Stripes::default(),
             purge: Mutex::default(),
             stamps: Stamps::default(),
+            puts: Arc::default(),
         }
     }
 

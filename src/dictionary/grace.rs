@@ -1,6 +1,8 @@
 //! When may an id be given to another term? Once everybody who was resolving ids when its term was
 //! retired is done: a grace period, told by counting readers in two generations.
 
+use std::sync::Arc;
+
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts readers by the generation they came in.
@@ -22,17 +24,40 @@ impl Drop for Reading<'_> {
     }
 }
 
+/// A reader that stays for longer than a call.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    grace: Arc<Grace>,
+    counter: usize,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.grace.readers[self.counter].fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Grace {
     /// Never waits.
     pub(super) fn enter(&self) -> Reading<'_> {
+        Reading(&self.readers[self.count_in()])
+    }
+
+    /// Never waits.
+    pub(super) fn stay(self: &Arc<Self>) -> Stay {
+        Stay { counter: self.count_in(), grace: Arc::clone(self) }
+    }
+
+    /// Counts a reader in; by which counter.
+    fn count_in(&self) -> usize {
         loop {
             let generation = self.generation.load(Ordering::SeqCst);
-            let counter = &self.readers[generation % 2];
-            counter.fetch_add(1, Ordering::SeqCst);
-            let reading = Reading(counter);
+            let counter = generation % 2;
+            self.readers[counter].fetch_add(1, Ordering::SeqCst);
             if self.generation.load(Ordering::SeqCst) == generation {
-                return reading;
+                return counter;
             }
+            self.readers[counter].fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -76,6 +101,16 @@ mod tests {
         assert!(grace.is_over(stamp));
         assert!(grace.is_over(stamp));
         drop(later);
+    }
+
+    #[test]
+    fn who_stays_is_waited_for() {
+        let grace = Arc::new(Grace::default());
+        let (stay, stamp) = (grace.stay(), grace.stamp());
+        drop(grace.enter());
+        assert!(!grace.is_over(stamp));
+        drop(stay);
+        assert!(grace.is_over(stamp));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod tests;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
@@ -35,6 +36,7 @@ use crate::mmap::MappedBytes;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{MOMENT, Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use grace::Grace;
+pub(crate) use grace::Stay;
 pub(crate) use log::{Extent, TermLog};
 pub(crate) use namespaces::Unsettled;
 pub(crate) use scope::Scope;
@@ -56,7 +58,7 @@ pub(crate) struct Dictionary {
     /// Made with the first term: most indexes have none.
     shards: OnceLock<Box<[Shard]>>,
     /// Entered from the look-up of ids to their terms.
-    grace: Grace,
+    grace: Arc<Grace>,
     hasher: KeyHasher,
     log: Option<Mutex<TermLog>>,
     /// A shard has memory to give back.
@@ -108,7 +110,7 @@ impl Dictionary {
     pub(crate) fn in_memory(hasher: KeyHasher) -> Self {
         Self {
             shards: OnceLock::new(),
-            grace: Grace::default(),
+            grace: Arc::default(),
             hasher,
             log: None,
             wasteful: AtomicBool::new(false),
@@ -290,6 +292,11 @@ impl Dictionary {
     pub(crate) fn unmistaken<T>(&self, f: impl FnOnce() -> T) -> T {
         let _reading = self.grace.enter();
         f()
+    }
+
+    /// From now on until that is dropped, no id that keys led to is given to another term.
+    pub(crate) fn stay(&self) -> Stay {
+        self.grace.stay()
     }
 
     /// Looks ids up and hands their terms to `f`; none is given to another term in between. Ids

@@ -8,15 +8,35 @@ use super::target;
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
 use super::{IndexResource, answer, done, more, nil, routes};
+use crate::error::Result;
+use crate::index::Index;
 use crate::reconcile::Reconciler;
 use crate::routes::Target;
 use crate::stamp::Pending;
 use crate::write::Attempt;
 
-/// A reconciliation under way.
+/// A reconciliation under way; none once it is over, whenever the VM frees this.
 pub(crate) struct ReconcilerResource {
     index: ResourceArc<IndexResource>,
-    reconciler: Mutex<Reconciler>,
+    reconciler: Mutex<Option<Reconciler>>,
+}
+
+impl ReconcilerResource {
+    fn answer<'a>(
+        &self,
+        env: Env<'a>,
+        f: impl FnOnce(&Index, &mut Reconciler) -> Result<Term<'a>>,
+    ) -> Term<'a> {
+        answer(env, &self.index, |index| match &mut *self.reconciler.lock() {
+            Some(reconciler) => f(index, reconciler),
+            None => Ok(super::error::invalid_argument(env, "the reconciliation is over")),
+        })
+    }
+
+    /// Lets go of what it holds, also of ids and changes of others.
+    fn end(&self) {
+        drop(self.reconciler.lock().take());
+    }
 }
 
 #[rustler::resource_impl]
@@ -31,7 +51,7 @@ fn reconcile_begin<'a>(
 ) -> Term<'a> {
     let held = index.clone();
     answer(env, &index, |index| {
-        let reconciler = Mutex::new(index.begin_reconciliation(in_namespaces)?);
+        let reconciler = Mutex::new(Some(index.begin_reconciliation(in_namespaces)?));
         Ok(ResourceArc::new(ReconcilerResource { index: held, reconciler }).encode(env))
     })
 }
@@ -45,8 +65,7 @@ fn reconcile_name<'a>(env: Env<'a>, resource: &'a ReconcilerResource, named: Ter
         Ok(named) => named.unwrap_or_default(),
         Err(fault) => return fault,
     };
-    answer(env, &resource.index, |index| {
-        let mut reconciler = resource.reconciler.lock();
+    resource.answer(env, |index, reconciler| {
         let mut there = Vec::with_capacity(named.len());
         for Named { name, key, target } in &named {
             let target = match target {
@@ -78,7 +97,7 @@ fn route_of<'a>(route: Term<'a>) -> Decoded<'a, Named<'a>> {
     }
 }
 
-/// Removes what nobody named, a lane at a time; at last how many that were.
+/// Removes what nobody named, a lane at a time; at last how many that were. Then it is over.
 #[rustler::nif(schedule = "DirtyIo")]
 fn reconcile_step<'a>(
     env: Env<'a>,
@@ -89,16 +108,26 @@ fn reconcile_step<'a>(
         Ok(durability) => durability,
         Err(fault) => return fault,
     };
-    let step = answer(env, &resource.index, |index| {
-        let mut reconciler = resource.reconciler.lock();
-        Ok(if reconciler.step(index, durability)? {
-            more().encode(env)
-        } else {
-            (done(), reconciler.removed()).encode(env)
+    let mut over = false;
+    let step = resource.answer(env, |index, reconciler| {
+        over = !reconciler.step(index, durability)?;
+        Ok(match over {
+            true => (done(), reconciler.removed()).encode(env),
+            false => more().encode(env),
         })
     });
+    if over {
+        resource.end();
+    }
     resource.index.wake_compactor(env, resource.index.encode(env));
     step
+}
+
+/// Nothing more is to be done, whatever was not removed.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn reconcile_end<'a>(env: Env<'a>, resource: &'a ReconcilerResource) -> Term<'a> {
+    resource.end();
+    super::ok_term(env)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -205,6 +205,9 @@ defmodule LsmIndex.Native do
   @spec reconcile_step(reconciler, durability) :: :more | {:done, non_neg_integer} | error
   def reconcile_step(_reconciler, _durability), do: not_loaded()
 
+  @spec reconcile_end(reconciler) :: :ok
+  def reconcile_end(_reconciler), do: not_loaded()
+
   @spec put_stamp(ref, term, durability) :: :ok | error
   def put_stamp(_ref, _stamp, _durability), do: not_loaded()
 

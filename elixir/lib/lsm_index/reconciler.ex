@@ -21,13 +21,17 @@ defmodule LsmIndex.Reconciler do
   def run(%LsmIndex{ref: ref} = index, in_namespaces, wanted, route) do
     reconciler = ref |> Native.reconcile_begin(in_namespaces) |> ok!()
 
-    counts =
-      wanted
-      |> Stream.map(route)
-      |> Stream.chunk_every(@chunk)
-      |> Enum.reduce(%{kept: 0, added: 0}, &name(index, reconciler, &1, &2))
+    try do
+      counts =
+        wanted
+        |> Stream.map(route)
+        |> Stream.chunk_every(@chunk)
+        |> Enum.reduce(%{kept: 0, added: 0}, &name(index, reconciler, &1, &2))
 
-    {:ok, Map.put(counts, :removed, remove(index, reconciler))}
+      {:ok, Map.put(counts, :removed, remove(index, reconciler))}
+    after
+      Native.reconcile_end(reconciler)
+    end
   catch
     {__MODULE__, error} -> {:error, error}
   end

@@ -206,9 +206,9 @@ defmodule LsmIndex.Routes do
   `:kept`, `:added` and `:removed`; conditions count as routes.
 
   It is meant for the time after a restart: the index routes at once, and what its source knows
-  better is put right meanwhile. Nobody else should change routes while it runs: one that was there
-  when it began and is not named goes, even if somebody adds it again. It holds 16 bytes for each
-  route.
+  better is put right meanwhile. Others may change routes while it runs: what they add stays, named
+  or not, and what they remove and is named is not added again if it was there when this began. It
+  holds 16 bytes for each route, and some 20 for each one that is added meanwhile.
 
       iex> alias LsmIndex.Routes
       iex> {:ok, routes} = Routes.open(:memory)

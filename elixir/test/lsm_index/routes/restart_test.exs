@@ -40,6 +40,41 @@ defmodule LsmIndex.Routes.RestartTest do
     assert {:error, %LsmIndex.Error{reason: :closed}} = Routes.reconcile(routes, [])
   end
 
+  test "what others change beside a reconciliation stays as they left it" do
+    {:ok, routes} = Routes.open(:memory)
+    for n <- 1..2_000, do: :ok = Routes.add(routes, :ids, :int8, n, n)
+
+    # It has begun by the time the first route is asked for.
+    wanted =
+      Stream.flat_map(1..1_000, fn n ->
+        if n == 1 do
+          for other <- 1_001..1_500 do
+            :ok = Routes.add(routes, :ids, :int8, other, other)
+            :ok = Routes.remove(routes, :ids, :int8, other + 500, other + 500)
+            :ok = Routes.add(routes, :others, :int8, other, "came meanwhile")
+          end
+        end
+
+        [{:ids, :int8, n, n}]
+      end)
+
+    assert Routes.reconcile(routes, wanted) == {:ok, %{kept: 1_000, added: 0, removed: 0}}
+    assert Routes.count(routes, :ids) == 1_500
+    assert Routes.count(routes, :others) == 1
+    # It is over: nothing of that is remembered.
+    wanted = for n <- 1..1_000, do: {:ids, :int8, n, n}
+    assert Routes.reconcile(routes, wanted) == {:ok, %{kept: 1_000, added: 0, removed: 1_000}}
+  end
+
+  test "a reconciliation whose source fails removes nothing" do
+    {:ok, routes} = Routes.open(:memory)
+    :ok = Routes.add(routes, :ids, :int8, 1, 1)
+    failing = Stream.map(1..2_000, fn n -> {:ids, :int8, (n < 500 && n) || raise("gone"), n} end)
+    assert_raise RuntimeError, "gone", fn -> Routes.reconcile(routes, failing) end
+    assert Routes.affected(routes, :ids, :int8, "1") == {:ok, [1], []}
+    assert Routes.count(routes, :ids) == 1
+  end
+
   @tag :tmp_dir
   test "a stamp is there after a restart", %{tmp_dir: dir} do
     path = Path.join(dir, "routes")
