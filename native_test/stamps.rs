@@ -113,6 +113,27 @@ fn stamps_that_come_all_the_time_last_all_the_same() {
     index.close().expect("close");
 }
 
+/// A record of the log makes one stamp of another; what it starts from must not be in memory alone.
+#[test]
+fn a_stamp_that_could_not_be_flushed_does_not_mix_with_the_next() {
+    let dir = temporary();
+    let config = Config { durability: Durability::Os, ..support::config(1, 100) };
+    let open = || Index::open(dir.path(), &config).expect("open");
+    let index = open();
+    index.put_stamp(b"the first", Durability::Memory).expect("stamp");
+    index.flush().expect("flush");
+    index.put_stamp(b"second, which is longer", Durability::Memory).expect("stamp");
+    let pending = index.pending_stamp().expect("it waits");
+    let in_the_way = dir.path().join("epoch-00000001/lane-0000/MANIFEST.tmp");
+    std::fs::create_dir(&in_the_way).expect("directory");
+    assert!(matches!(index.write_pending_stamp(&pending), Err(Error::Io { .. })));
+    assert!(matches!(index.put_stamp(b"third", Durability::Os), Err(Error::Io { .. })));
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    index.put_stamp(b"third", Durability::Os).expect("stamp");
+    drop(index);
+    assert_eq!(stamp(&open()), Some(b"third".to_vec()));
+}
+
 /// The routes named stay, the others go, and so do namespaces without any.
 #[test]
 fn a_reconciliation_leaves_what_was_named() {

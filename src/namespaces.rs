@@ -94,11 +94,13 @@ impl Index {
                     self.settle(durability)?;
                     return Ok(Attempt::Done(Outcome::default()));
                 }
-                let Some(_alone) = self.stripes.alone(name_key, wait) else {
+                let Some(alone) = self.stripes.alone(name_key, wait) else {
                     return Ok(Attempt::Busy);
                 };
                 if op == Op::Delete && self.namespace(name_key)?.is_none() {
                     self.promise_absence(name_key, name, durability)?;
+                    drop(alone);
+                    self.settle(durability)?;
                     return Ok(Attempt::Done(Outcome::default()));
                 }
                 if op == Op::Put
@@ -286,23 +288,34 @@ impl Index {
     pub fn drop_namespace(&self, name: &[u8], durability: Durability) -> Result<bool> {
         let key = self.name(name)?;
         loop {
-            {
-                let _alone = self.stripes.of(key).lock.write();
-                let Some(namespace) = self.namespace(key)? else {
-                    return self.promise_absence(key, name, durability).map(|()| false);
-                };
-                let route = Route { key, scope: Scope::NAMES, term: name };
-                let any = self.dictionary.members(namespace) > 0;
-                if let Attempt::Done(()) = self.log_name(key, name, durability)?
-                    && let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)?
-                {
-                    self.dictionary.forget(&Scope::NAMES.term(name));
-                    self.purge_namespace(namespace);
-                    return self.settle(durability).map(|()| any);
-                }
+            match self.try_drop_namespace(key, name, durability)? {
+                Attempt::Done(any) => return self.settle(durability).map(|()| any),
+                Attempt::Busy => self.make_way_for_routes(key)?,
             }
-            self.make_way_for_routes(key)?;
         }
+    }
+
+    /// Not settled yet, as that is nothing others should wait for.
+    fn try_drop_namespace(
+        &self,
+        key: Fingerprint,
+        name: &[u8],
+        durability: Durability,
+    ) -> Result<Attempt<bool>> {
+        let _alone = self.stripes.of(key).lock.write();
+        let Some(namespace) = self.namespace(key)? else {
+            return self.promise_absence(key, name, durability).map(|()| Attempt::Done(false));
+        };
+        let route = Route { key, scope: Scope::NAMES, term: name };
+        let any = self.dictionary.members(namespace) > 0;
+        if let Attempt::Done(()) = self.log_name(key, name, durability)?
+            && let Attempt::Done(_) = self.try_route_term(route, Op::Delete, durability)?
+        {
+            self.dictionary.forget(&Scope::NAMES.term(name));
+            self.purge_namespace(namespace);
+            return Ok(Attempt::Done(any));
+        }
+        Ok(Attempt::Busy)
     }
 
     /// Hands the targets of a key in a namespace to `f`, as [`Index::targets`] does of the index

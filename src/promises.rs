@@ -34,8 +34,8 @@ impl Index {
         self.wal_for(durability).is_none() || !self.lanes().any(Lane::is_partly_logged)
     }
 
-    /// That there is no namespace of the name is promised as if it had been dropped this moment.
-    /// Nobody else makes one.
+    /// That there is no namespace of the name is promised as if it had been dropped this moment, once
+    /// that is settled. Nobody else makes one meanwhile.
     pub(crate) fn promise_absence(
         &self,
         key: Fingerprint,
@@ -54,6 +54,6 @@ impl Index {
                 lane.flush(&self.upkeep())?;
             }
         }
-        self.settle(durability)
+        Ok(())
     }
 }

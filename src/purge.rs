@@ -16,6 +16,8 @@ use crate::sync::atomic::Ordering;
 
 /// Keys that are changed while other writers of the lane wait.
 const MOST_AT_ONCE: usize = 1024;
+/// Names of empty namespaces that are dropped in one piece.
+const MOST_NAMES: usize = 256;
 
 /// What is to be taken out, and how far that has got.
 #[derive(Debug, Default)]
@@ -91,17 +93,29 @@ impl Index {
         self.drop_empty(key, name, Durability::Memory).map(|_| true)
     }
 
+    /// Drops some of the namespaces that are empty; false if there were none, or all have to wait.
+    fn drop_some_left(&self) -> Result<bool> {
+        let (mut any, mut waiting, mut outcome) = (false, Vec::new(), Ok(()));
+        for _ in 0..MOST_NAMES {
+            let Some(name) = self.purge.lock().empty.pop_first() else { break };
+            match self.drop_left(&name) {
+                Ok(true) => any = true,
+                Ok(false) => waiting.push(name),
+                Err(e) => {
+                    waiting.push(name);
+                    outcome = Err(e);
+                    break;
+                }
+            }
+        }
+        self.purge.lock().empty.extend(waiting);
+        outcome.map(|()| any)
+    }
+
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.
     pub(crate) fn step_purge(&self) -> Result<bool> {
-        let empty = self.purge.lock().empty.pop_first();
-        if let Some(name) = empty {
-            let dropped = self.drop_left(&name);
-            if !matches!(dropped, Ok(true)) {
-                self.purge.lock().empty.insert(name);
-            }
-            if dropped? {
-                return Ok(true);
-            }
+        if self.drop_some_left()? {
+            return Ok(true);
         }
         // Taken out, so that nobody who drops a namespace waits for a piece.
         let Some(mut pass) = self.purge.lock().next_pass() else { return Ok(false) };

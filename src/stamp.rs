@@ -36,9 +36,17 @@ pub struct Pending {
 pub(crate) struct Stamps {
     /// Held for moments only.
     pending: Mutex<Option<Pending>>,
-    /// The number of the one that was written last; held by who writes.
-    written: Mutex<u64>,
+    /// Held by who writes.
+    written: Mutex<Written>,
     last_number: AtomicU64,
+}
+
+/// The stamp that was written last.
+#[derive(Debug, Default)]
+struct Written {
+    number: u64,
+    /// Neither the log nor a segment has it: a record that makes another one of it must wait.
+    only_in_memory: bool,
 }
 
 impl Stamps {
@@ -99,8 +107,9 @@ impl Index {
         }
         let mut written = self.stamps.written.lock();
         let number = self.stamps.next_number();
+        self.flush_stamp(&mut written)?;
         self.write_stamp(stamp, self.wal_for(durability))?;
-        *written = number;
+        written.number = number;
         self.stamps.done(number);
         drop(written);
         self.settle(durability)
@@ -172,16 +181,22 @@ impl Index {
     /// # Errors
     /// As [`Index::flush`].
     pub fn write_pending_stamp(&self, Pending { number, stamp }: &Pending) -> Result<()> {
-        {
-            let mut written = self.stamps.written.lock();
-            if *written >= *number {
-                return Ok(());
-            }
+        let mut written = self.stamps.written.lock();
+        if written.number < *number {
+            written.only_in_memory = true;
             self.write_stamp(stamp, None)?;
-            *written = *number;
+            written.number = *number;
             self.stamps.done(*number);
         }
-        self.flush_lane(self.slots.lane(self.stamp_key()) as u32)
+        self.flush_stamp(&mut written)
+    }
+
+    fn flush_stamp(&self, written: &mut Written) -> Result<()> {
+        if written.only_in_memory {
+            self.flush_lane(self.slots.lane(self.stamp_key()) as u32)?;
+            written.only_in_memory = false;
+        }
+        Ok(())
     }
 
     /// Runs a flush of all lanes; what was stamped before it is written after it.
