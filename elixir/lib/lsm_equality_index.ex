@@ -116,7 +116,8 @@ defmodule LsmEqualityIndex do
   @doc """
   The shapes of each of many records, in the order given, as
   `LsmIndex.Index.affected_shapes/4` tells them one by one: the changes of a transaction in one
-  call. `shapes` is for the `residual:`.
+  call. `shapes` is for the `residual:`. Raises if any record's text does not parse; asked one by one,
+  the others are answered.
 
       iex> index = LsmEqualityIndex.new(:int8)
       iex> index = LsmIndex.Index.add_shape(index, 1, "shape-1", nil)

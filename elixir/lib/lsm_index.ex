@@ -392,8 +392,8 @@ defmodule LsmIndex do
   follows: any term whose encoding has 191 bytes at the most.
 
   A stamp is in order with the changes before it. After a crash, `stamp/1` gives one that was put
-  here, and all changes that returned before that one was put are there (those with the index's
-  durability). It is no key: `count/1` and `ids/1` know nothing of it.
+  here, and all changes that returned before that one was put are there (those with the stamp's
+  durability, which is the index's unless `durability:` says otherwise). It is no key: `count/1` and `ids/1` know nothing of it.
 
   An opening with `recover: :salvage` that left something out takes the stamp away. After a `repair/2`
   that lost something it may tell of more than there is: reconcile, or rebuild.
@@ -405,9 +405,9 @@ defmodule LsmIndex do
       iex> LsmIndex.stamp(index)
       {:lsn, 0x16B3748}
   """
-  @spec put_stamp(index, term) :: :ok | {:error, Error.t()}
-  def put_stamp(index, stamp) do
-    with {:ok, %LsmIndex{ref: ref, durability: durability}} <- Names.fetch(index),
+  @spec put_stamp(index, term, change_options) :: :ok | {:error, Error.t()}
+  def put_stamp(index, stamp, options \\ []) do
+    with {:ok, %LsmIndex{ref: ref, durability: durability}} <- Options.for_call(index, options),
          do: Error.wrap(Native.put_stamp(ref, stamp, durability))
   end
 

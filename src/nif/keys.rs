@@ -1,9 +1,11 @@
 //! Keys of the text that PostgreSQL prints, and what they lead to in one call.
 
+use std::borrow::Cow;
+
 use rustler::{Atom, Binary, Encoder as _, Env, NewBinary, NifResult, Term};
 
 use super::code::{self, Purpose};
-use super::routes::{self, MOST, Name};
+use super::routes::{self, MOST};
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::{IndexResource, answer, error, large};
@@ -19,7 +21,7 @@ mod types {
     }
 }
 
-/// Questions that a normal scheduler may answer in one call, and bytes of their text.
+/// Questions that a normal scheduler may answer in one call, and bytes of their texts and names.
 const MOST_QUESTIONS: usize = 256;
 const MOST_TEXT: usize = 64 * 1024;
 /// More than one column's values can be told apart by.
@@ -70,7 +72,7 @@ fn text_get<'a>(
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    answer_one(env, resource, routes::name(name, NAME), types, text)
+    answer_one(env, resource, name_of(name, NAME), types, text)
 }
 
 /// [`text_get`] with the namespace's name as [`name_code`] gives it, for those who ask it often.
@@ -82,8 +84,16 @@ fn text_get_in<'a>(
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    let name = term::key(name).map(|name| Some(Some(name.to_vec())));
+    let name = term::key(name).map(|name| Some(Some(Cow::Borrowed(name))));
     answer_one(env, resource, name, types, text)
+}
+
+/// A namespace's name as the dictionary has it, if there is one.
+type Name<'a> = Option<Cow<'a, [u8]>>;
+
+/// None if it is longer than there is time for.
+fn name_of<'a>(name: Term<'a>, purpose: Purpose) -> Decoded<'a, Option<Name<'a>>> {
+    Ok(routes::name(name, purpose)?.map(|name| name.map(Cow::Owned)))
 }
 
 /// A namespace's name as the dictionary has it; `:large` if a normal scheduler has no time for it.
@@ -99,7 +109,7 @@ fn name_code<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
 fn answer_one<'a>(
     env: Env<'a>,
     resource: &'a IndexResource,
-    name: Decoded<'a, Option<Name>>,
+    name: Decoded<'a, Option<Name<'a>>>,
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
@@ -143,28 +153,28 @@ fn answer_all<'a>(
     most: Most,
 ) -> Term<'a> {
     let what = "the questions are not a list";
-    let mut text = 0;
+    let mut asked = 0;
     let decoded = term::elements(questions, what, most_questions, |question, _place| {
         let Ok((name, types, text_of)) = question.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
             return Err(error::invalid_argument(env, "a question is not {name, types, text}"));
         };
-        let name = routes::name(name, Purpose { lasting: false, most: most.bytes })?;
+        let name = name_of(name, Purpose { lasting: false, most: most.bytes })?;
         let question = match name {
             Some(name) => Question::of(name, types, text_of, most.bytes)?,
             None => None,
         };
-        text += question.as_ref().map_or(0, |question| question.text.len());
+        asked += question.as_ref().map_or(0, Question::len);
         Ok(question)
     });
     let questions = match decoded {
         Ok(questions) => questions.and_then(|all| all.into_iter().collect::<Option<Vec<_>>>()),
         Err(fault) => return fault,
     };
-    let Some(questions) = questions.filter(|_| most == Most::ALL || text <= MOST_TEXT) else {
+    let Some(questions) = questions.filter(|_| most == Most::ALL || asked <= MOST_TEXT) else {
         return large().encode(env);
     };
     answer(env, resource, |index| {
-        let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), text);
+        let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), asked);
         for question in &questions {
             match question.answer(env, index, most, &mut bytes)? {
                 Some(answer) if bytes <= most.bytes => answers.push(answer),
@@ -178,7 +188,7 @@ fn answer_all<'a>(
 
 /// Which targets of a namespace a text leads to.
 struct Question<'a> {
-    name: Name,
+    name: Name<'a>,
     types: Types,
     text: Binary<'a>,
 }
@@ -191,7 +201,12 @@ enum Types {
 
 impl<'a> Question<'a> {
     /// None if that is more than there is time for.
-    fn of(name: Name, types: Term<'a>, text: Term<'a>, most: usize) -> Decoded<'a, Option<Self>> {
+    fn of(
+        name: Name<'a>,
+        types: Term<'a>,
+        text: Term<'a>,
+        most: usize,
+    ) -> Decoded<'a, Option<Self>> {
         let env = types.get_env();
         let unknown = || error::invalid_argument(env, "the types are not of those read natively");
         let one = |ty: Atom| type_of(ty).ok_or_else(unknown);
@@ -210,6 +225,11 @@ impl<'a> Question<'a> {
             return Ok(None);
         }
         Ok(Some(Self { name, types, text }))
+    }
+
+    /// Bytes of its text and name.
+    fn len(&self) -> usize {
+        self.text.len() + self.name.as_deref().map_or(0, <[u8]>::len)
     }
 
     /// None if that is more than `most` allows.

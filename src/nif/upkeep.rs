@@ -133,7 +133,7 @@ fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
     with(counts, [("torn", torn.encode(env)), ("dropped", dropped.encode(env))])
 }
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn memory<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         let memory = index.memory()?;

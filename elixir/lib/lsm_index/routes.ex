@@ -30,7 +30,7 @@ defmodule LsmIndex.Routes do
   """
 
   import LsmIndex.Routes.Engine
-  alias LsmIndex.{Error, Names, Native, Reconciler}
+  alias LsmIndex.{Error, Names, Native, Options, Reconciler}
 
   @enforce_keys [:index]
   defstruct [:index, :parser, keys: :canonical]
@@ -74,6 +74,21 @@ defmodule LsmIndex.Routes do
   def new(index, options \\ []), do: index |> Names.fetch!() |> make(settings!(options))
 
   defp make(index, settings), do: struct!(%__MODULE__{index: index}, settings)
+
+  @doc """
+  The same routes, with another durability for the changes that are made through what this returns.
+
+      iex> {:ok, routes} = LsmIndex.Routes.open(:memory)
+      iex> routes |> LsmIndex.Routes.with_durability(:sync) |> LsmIndex.Routes.add(:ids, :int8, 1, 7)
+      :ok
+  """
+  @spec with_durability(t, LsmIndex.durability()) :: t
+  def with_durability(%__MODULE__{index: index} = routes, durability) do
+    case Options.for_call(index, durability: durability) do
+      {:ok, index} -> %{routes | index: index}
+      {:error, error} -> raise ArgumentError, error.message
+    end
+  end
 
   @doc "Closes the index, see `LsmIndex.close/1`."
   @spec close(t) :: :ok | {:error, Error.t()}

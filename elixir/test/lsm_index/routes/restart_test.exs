@@ -95,20 +95,20 @@ defmodule LsmIndex.Routes.RestartTest do
     assert_raise LsmIndex.Error, fn -> Routes.close(routes) && Routes.stamp(routes) end
   end
 
+  # As a VM that is killed leaves it: a copy of the directory of an open index.
+  defp after_a_crash(path, look) do
+    copy = "#{path}-#{System.unique_integer([:positive])}"
+    File.cp_r!(path, copy)
+    {:ok, routes} = Routes.open(copy)
+    seen = look.(routes)
+    :ok = Routes.close(routes)
+    seen
+  end
+
   @tag :tmp_dir
   test "without the log, a stamp lasts from the next flush on", %{tmp_dir: dir} do
     path = Path.join(dir, "routes")
-
-    # As a VM that is killed leaves it: a copy of the directory of an open index.
-    seen = fn ->
-      copy = Path.join(dir, "copy-#{System.unique_integer([:positive])}")
-      File.cp_r!(path, copy)
-      {:ok, routes} = Routes.open(copy)
-      stamp = Routes.stamp(routes)
-      :ok = Routes.close(routes)
-      stamp
-    end
-
+    seen = fn -> after_a_crash(path, &Routes.stamp/1) end
     {:ok, routes} = Routes.open(path, durability: :memory)
     :ok = Routes.put_stamp(routes, 1)
     assert {Routes.stamp(routes), seen.()} == {1, nil}
@@ -118,5 +118,24 @@ defmodule LsmIndex.Routes.RestartTest do
     assert seen.() == 1
     :ok = LsmIndex.sync(routes.index)
     assert seen.() == 2
+    :ok = LsmIndex.put_stamp(routes.index, 3, durability: :os)
+    assert seen.() == 3
+  end
+
+  @tag :tmp_dir
+  test "changes through a handle have its durability", %{tmp_dir: dir} do
+    path = Path.join(dir, "routes")
+    {:ok, routes} = Routes.open(path, durability: :memory)
+    logged = Routes.with_durability(routes, :os)
+    :ok = Routes.add(routes, :ids, :int8, 1, "in memory")
+    :ok = Routes.add(logged, :ids, :int8, 2, "in the log")
+    :ok = Routes.put_stamp(logged, :logged)
+    both = fn of -> for n <- ["1", "2"], do: Routes.affected(of, :ids, :int8, n) end
+    assert both.(routes) == [{:ok, ["in memory"], []}, {:ok, ["in the log"], []}]
+    assert after_a_crash(path, both) == [{:ok, [], []}, {:ok, ["in the log"], []}]
+    assert after_a_crash(path, &Routes.stamp/1) == :logged
+    :ok = Routes.drop(logged, :ids)
+    assert after_a_crash(path, &Routes.namespaces/1) == []
+    assert_raise ArgumentError, fn -> Routes.with_durability(routes, :never) end
   end
 end
