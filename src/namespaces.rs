@@ -14,7 +14,7 @@ use crate::dictionary::Scope;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::routes::{Listing, Most, Route};
+use crate::routes::{Most, Route};
 use crate::stripes::UnderWay;
 use crate::write::Attempt;
 
@@ -346,65 +346,5 @@ impl Index {
                 f(bytes);
             }
         })
-    }
-
-    /// How many distinct targets a namespace has. Each change under way may count for one more.
-    ///
-    /// # Errors
-    /// As [`Index::get`]; those of [`Index::take_census`].
-    pub fn count_in(&self, name: &[u8]) -> Result<u64> {
-        let name = self.name(name)?;
-        self.take_census()?;
-        self.dictionary.unmistaken(|| {
-            let namespace = self.namespace(name)?;
-            Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
-        })
-    }
-
-    /// Begins a listing of a namespace's distinct targets. Changes made meanwhile may or may not be
-    /// seen.
-    ///
-    /// # Errors
-    /// As [`Index::count_in`].
-    pub fn list_in(&self, name: &[u8]) -> Result<Listing> {
-        let name = self.name(name)?;
-        self.take_census()?;
-        self.dictionary.unmistaken(|| {
-            Ok(match self.namespace(name)? {
-                Some(namespace) => {
-                    let scope = Scope::of_namespace(namespace);
-                    Listing::of(self.dictionary.ids_of(scope), scope).in_namespace(name)
-                }
-                None => Listing::of(Vec::new(), Scope::INDEX),
-            })
-        })
-    }
-
-    /// Begins a listing of the names of all namespaces.
-    ///
-    /// # Errors
-    /// As [`Index::count_in`].
-    pub fn list_namespaces(&self) -> Result<Listing> {
-        self.take_census()?;
-        self.dictionary.unmistaken(|| self.names()).map(|names| Listing::of(names, Scope::NAMES))
-    }
-
-    /// Ids of the names of all namespaces.
-    fn names(&self) -> Result<Vec<u32>> {
-        let mut names = Vec::new();
-        for id in self.dictionary.ids_of(Scope::NAMES) {
-            // That of a dropped namespace stays until all it had is taken out, that of an empty one
-            // until its lane takes changes.
-            if self.dictionary.members(id) == 0 {
-                continue;
-            }
-            let key = self.dictionary.name(id).map(|name| self.name(&name)).transpose()?;
-            if let Some(key) = key
-                && self.namespace(key)? == Some(id)
-            {
-                names.push(id);
-            }
-        }
-        Ok(names)
     }
 }

@@ -175,64 +175,7 @@ impl Index {
         self.take_census()?;
         self.make_way(key)
     }
-
-    /// Begins a listing of all distinct targets. Changes made meanwhile may or may not be seen.
-    ///
-    /// # Errors
-    /// As [`Index::ids`].
-    pub fn list_targets(&self) -> Result<Listing> {
-        Ok(Listing::of(self.ids()?, Scope::INDEX))
-    }
 }
-
-/// A listing of targets under way, taken a slice at a time, as an index can have millions.
-#[derive(Debug)]
-pub struct Listing {
-    /// Gathered first, as that takes long: an id that is another's by the time it is resolved
-    /// names a target too, if it is of the same scope.
-    ids: Vec<u32>,
-    listed: usize,
-    scope: Scope,
-    /// The namespace's name, if it is of one: the scope may be another's by and by.
-    name: Option<Fingerprint>,
-}
-
-impl Listing {
-    pub(crate) fn of(ids: Vec<u32>, scope: Scope) -> Self {
-        Self { ids, listed: 0, scope, name: None }
-    }
-
-    pub(crate) fn in_namespace(self, name: Fingerprint) -> Self {
-        Self { name: Some(name), ..self }
-    }
-
-    /// Whether the namespace it is of is there still.
-    fn is_of_now(&self, index: &Index) -> Result<bool> {
-        let Some(name) = self.name else { return Ok(true) };
-        Ok(index.namespace(name)?.map(Scope::of_namespace) == Some(self.scope))
-    }
-
-    /// Hands the next targets to `f`, some thousands of them; false if none was left.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn next_slice(&mut self, index: &Index, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
-        index.check_open()?;
-        let left = &self.ids[self.listed..];
-        let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
-        self.listed += slice.as_slice().len();
-        let any = !slice.as_slice().is_empty();
-        let look_up = || Ok(((), if self.is_of_now(index)? { slice } else { IdSet::Empty }));
-        let each = |id, term: Option<&[u8]>| hand_over(self.scope, id, term, &mut f);
-        index.dictionary.resolve(look_up, each)?;
-        // Terms may be missing because the index closed meanwhile.
-        index.check_open()?;
-        Ok(any)
-    }
-}
-
-/// Ids that are resolved together when all are listed.
-const SLICE: usize = 4096;
 
 /// How much of an answer to put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +193,12 @@ impl Most {
 
 /// Hands a target over, if it belongs to the scope. One without a term was forgotten since it was
 /// listed.
-fn hand_over(scope: Scope, id: u32, term: Option<&[u8]>, f: &mut impl FnMut(Target<'_>)) {
+pub(crate) fn hand_over(
+    scope: Scope,
+    id: u32,
+    term: Option<&[u8]>,
+    f: &mut impl FnMut(Target<'_>),
+) {
     match term.and_then(Scope::split) {
         Some((of, bytes)) if of == scope => f(Target::Term(bytes)),
         None if id < TERM_ID_FLAG && scope == Scope::INDEX => f(Target::Id(id)),

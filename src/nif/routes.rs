@@ -14,8 +14,9 @@ use crate::change::Op;
 use crate::config::Durability;
 use crate::error::Result;
 use crate::index::Index;
+use crate::listing::Listing;
 use crate::namespaces::Outcome;
-use crate::routes::{Listing, Most, Target};
+use crate::routes::{Most, Target};
 use crate::write::Attempt;
 
 /// What a normal scheduler may decode into one answer.

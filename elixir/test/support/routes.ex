@@ -22,4 +22,9 @@ defmodule LsmIndex.Test.Routes do
     do: for(id <- ids, do: :ok = Routes.add(routes, name, :int8, value, id))
 
   def sorted({:ok, ids, conditions}), do: {:ok, Enum.sort(ids), Enum.sort(conditions)}
+
+  @doc "Whether a list has the elements of another; `==` would take 1 for 1.0, which are two ids."
+  def same?(found, expected) do
+    length(found) == length(expected) and MapSet.new(found) == MapSet.new(expected)
+  end
 end

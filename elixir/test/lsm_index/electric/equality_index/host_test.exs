@@ -3,10 +3,8 @@ defmodule LsmIndex.Electric.EqualityIndex.HostTest do
 
   use ExUnit.Case, async: true
 
+  import LsmIndex.Test.Electric.Contract, only: [equality: 1, equality: 2, equality: 3]
   alias LsmIndex.Test.Electric.{Filter, WhereCondition}
-
-  defp equality(value, and_where \\ nil, type \\ :int8),
-    do: %{operation: "=", field: "id", type: type, value: value, and_where: and_where}
 
   describe "the condition of a value" do
     defmodule Reporting do

@@ -3,6 +3,7 @@ defmodule LsmIndex.Electric.EqualityIndex.KeysTest do
 
   use ExUnit.Case, async: true
 
+  import LsmIndex.Test.Electric.Contract, only: [equality: 1, equality: 2, equality: 3]
   alias LsmIndex.Test.Electric.{EtsEqualityIndex, ExactEqualityIndex, Filter, LsmEqualityIndex}
   alias LsmIndex.Test.Electric.WhereCondition
 
@@ -13,9 +14,6 @@ defmodule LsmIndex.Electric.EqualityIndex.KeysTest do
     for _ <- 1..2, do: WhereCondition.init(filter, Filter.next_condition_id(filter))
     filter
   end
-
-  defp equality(value, and_where \\ nil, type \\ :int8),
-    do: %{operation: "=", field: "id", type: type, value: value, and_where: and_where}
 
   describe "canonical keys" do
     test "find what is equal in SQL, where ETS misses it" do

@@ -1,0 +1,127 @@
+//! Listings and counts of what keys lead to: all of the index, of one namespace, or the names.
+
+use crate::chain::IdSet;
+use crate::dictionary::Scope;
+use crate::error::Result;
+use crate::hash::Fingerprint;
+use crate::index::Index;
+use crate::routes::{Target, hand_over};
+
+/// A listing of targets under way, taken a slice at a time, as an index can have millions.
+#[derive(Debug)]
+pub struct Listing {
+    /// Gathered first, as that takes long: an id that is another's by the time it is resolved
+    /// names a target too, if it is of the same scope.
+    ids: Vec<u32>,
+    listed: usize,
+    scope: Scope,
+    /// The namespace's name, if it is of one: the scope may be another's by and by.
+    name: Option<Fingerprint>,
+}
+
+impl Listing {
+    pub(crate) fn of(ids: Vec<u32>, scope: Scope) -> Self {
+        Self { ids, listed: 0, scope, name: None }
+    }
+
+    pub(crate) fn in_namespace(self, name: Fingerprint) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// Whether the namespace it is of is there still.
+    fn is_of_now(&self, index: &Index) -> Result<bool> {
+        let Some(name) = self.name else { return Ok(true) };
+        Ok(index.namespace(name)?.map(Scope::of_namespace) == Some(self.scope))
+    }
+
+    /// Hands the next targets to `f`, some thousands of them; false if none was left.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn next_slice(&mut self, index: &Index, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
+        index.check_open()?;
+        let left = &self.ids[self.listed..];
+        let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
+        self.listed += slice.as_slice().len();
+        let any = !slice.as_slice().is_empty();
+        let look_up = || Ok(((), if self.is_of_now(index)? { slice } else { IdSet::Empty }));
+        let each = |id, term: Option<&[u8]>| hand_over(self.scope, id, term, &mut f);
+        index.dictionary.resolve(look_up, each)?;
+        // Terms may be missing because the index closed meanwhile.
+        index.check_open()?;
+        Ok(any)
+    }
+}
+
+/// Ids that are resolved together when all are listed.
+const SLICE: usize = 4096;
+
+impl Index {
+    /// Begins a listing of all distinct targets. Changes made meanwhile may or may not be seen.
+    ///
+    /// # Errors
+    /// As [`Index::ids`].
+    pub fn list_targets(&self) -> Result<Listing> {
+        Ok(Listing::of(self.ids()?, Scope::INDEX))
+    }
+
+    /// How many distinct targets a namespace has. Each change under way may count for one more.
+    ///
+    /// # Errors
+    /// As [`Index::get`]; those of [`Index::take_census`].
+    pub fn count_in(&self, name: &[u8]) -> Result<u64> {
+        let name = self.name(name)?;
+        self.take_census()?;
+        self.dictionary.unmistaken(|| {
+            let namespace = self.namespace(name)?;
+            Ok(namespace.map_or(0, |namespace| self.dictionary.members(namespace).into()))
+        })
+    }
+
+    /// Begins a listing of a namespace's distinct targets. Changes made meanwhile may or may not be
+    /// seen.
+    ///
+    /// # Errors
+    /// As [`Index::count_in`].
+    pub fn list_in(&self, name: &[u8]) -> Result<Listing> {
+        let name = self.name(name)?;
+        self.take_census()?;
+        self.dictionary.unmistaken(|| {
+            Ok(match self.namespace(name)? {
+                Some(namespace) => {
+                    let scope = Scope::of_namespace(namespace);
+                    Listing::of(self.dictionary.ids_of(scope), scope).in_namespace(name)
+                }
+                None => Listing::of(Vec::new(), Scope::INDEX),
+            })
+        })
+    }
+
+    /// Begins a listing of the names of all namespaces.
+    ///
+    /// # Errors
+    /// As [`Index::count_in`].
+    pub fn list_namespaces(&self) -> Result<Listing> {
+        self.take_census()?;
+        self.dictionary.unmistaken(|| self.names()).map(|names| Listing::of(names, Scope::NAMES))
+    }
+
+    /// Ids of the names of all namespaces.
+    fn names(&self) -> Result<Vec<u32>> {
+        let mut names = Vec::new();
+        for id in self.dictionary.ids_of(Scope::NAMES) {
+            // That of a dropped namespace stays until all it had is taken out, that of an empty one
+            // until its lane takes changes.
+            if self.dictionary.members(id) == 0 {
+                continue;
+            }
+            let key = self.dictionary.name(id).map(|name| self.name(&name)).transpose()?;
+            if let Some(key) = key
+                && self.namespace(key)? == Some(id)
+            {
+                names.push(id);
+            }
+        }
+        Ok(names)
+    }
+}
