@@ -3,5 +3,6 @@
 mod disk;
 mod memory;
 mod namespaces;
+mod reconcile;
 mod support;
 mod terms;

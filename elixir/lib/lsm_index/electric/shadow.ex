@@ -236,6 +236,9 @@ defmodule LsmIndex.Electric.Shadow do
     fun.()
   rescue
     exception -> error(config, filter, Exception.message(exception))
+  catch
+    # A parser of the host's may do as it likes.
+    kind, reason -> error(config, filter, Exception.format_banner(kind, reason))
   end
 
   defp error(config, filter, message) do

@@ -129,6 +129,20 @@ defmodule LsmIndex.Electric.ShadowTest do
     assert ShadowedForgetfulIndex.all_shape_ids(filter, 1, "id") == MapSet.new([:a, self()])
   end
 
+  test "keeps what leaves a parser in another way to itself" do
+    filter = forgetful()
+
+    log =
+      capture_log(fn ->
+        add(filter, :a, one("id", :leaving, 1))
+        Process.put(:fault, fn _found -> MapSet.new([:b]) end)
+        assert_raise RuntimeError, fn -> ask(filter, %{"id" => "1"}) end
+      end)
+
+    assert log =~ ":a_ball"
+    assert %{errors: 1} = ShadowedForgetfulIndex.report(filter)
+  end
+
   test "nothing is left of what was removed" do
     filter = Filter.new(equality_index: ShadowedIndex)
     where = {:or, {:and, {:eq, "id", :int8, 1}, {:eq, "n", :int8, 2}}, {:eq, "id", :int8, 1}}

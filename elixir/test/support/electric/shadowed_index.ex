@@ -32,4 +32,5 @@ defmodule LsmIndex.Test.Electric.ShadowedForgetfulIndex do
     log_every: 60_000
 
   def parse(_text, :failing), do: raise("cannot be parsed")
+  def parse(_text, :leaving), do: throw(:a_ball)
 end
