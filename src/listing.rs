@@ -37,7 +37,7 @@ impl Listing {
     /// Hands the next targets to `f`, some thousands of them; false if none was left.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`](crate::Error::Closed).
     pub fn next_slice(&mut self, index: &Index, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
         index.check_open()?;
         let left = &self.ids[self.listed..];
