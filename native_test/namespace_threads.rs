@@ -4,10 +4,15 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use lsm_index::{Durability, Index, Most, Op, Target};
+use lsm_index::fs::Disk;
+use lsm_index::{Attempt, Durability, Index, Most, Op, Target};
+use support::around::{Act, Around, Watch};
 use support::namespaces::{listed, targets};
 use support::small::temporary;
 use support::threads::StopOnDrop;
@@ -203,4 +208,46 @@ fn namespaces_are_their_own_on_disk() {
         });
         check(&index, &model);
     });
+}
+
+/// Appends to the log wait while it is shut.
+#[derive(Debug, Default)]
+struct Shut(AtomicBool);
+
+impl Watch for Shut {
+    fn before(&self, act: Act, path: &Path) -> io::Result<()> {
+        let is_log = path.extension().is_some_and(|e| e == "wal");
+        while act == Act::Append && is_log && self.0.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+/// Whoever holds the shard of a namespace's name may be at the log.
+#[test]
+fn a_change_that_must_not_wait_does_not_wait_for_anothers_log() {
+    let dir = temporary();
+    let system = Around::new(Disk, Shut::default());
+    let shut = Arc::clone(&system.watch);
+    let index = Index::open_on(Arc::new(system), dir.path(), &config(64, 100)).expect("open");
+    let (name, of_the_shard) = (&names()[0], support::term(0));
+    let change = |key: u64, op| {
+        index.try_route_in(name, &self::key(key), b"t", op, Durability::Memory).expect("change")
+    };
+    index.route_in(name, &key(0), b"t", Op::Put, Durability::Memory).expect("put");
+    index.route(b"a", Target::Term(&of_the_shard), Op::Put).expect("put");
+    index.flush().expect("flush");
+    shut.0.store(true, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let put = || index.route_with(b"b", Target::Term(&of_the_shard), Op::Put, Durability::Os);
+        let logged = scope.spawn(put);
+        // Once it is at the log, all are turned away; if one waited for it, this would never end.
+        while change(1, Op::Put) != Attempt::Busy {}
+        assert_eq!(change(0, Op::Delete), Attempt::Busy);
+        assert!(!logged.is_finished());
+        shut.0.store(false, Ordering::SeqCst);
+        assert!(logged.join().expect("joined").expect("put"));
+    });
+    assert_ne!(change(0, Op::Delete), Attempt::Busy);
 }

@@ -268,3 +268,92 @@ fn what_is_put_beside_a_reconciliation_stays() {
         }
     }
 }
+
+#[test]
+fn reconciliations_beside_each_other_know_only_of_their_own_time() {
+    let index = Index::in_memory(&support::config(4, 100)).expect("in memory");
+    let begin = |in_namespaces| index.begin_reconciliation(in_namespaces).expect("begin");
+    let finish = |mut reconciler: lsm_index::Reconciler| {
+        while reconciler.step(&index, Durability::Memory).expect("step") {}
+        reconciler.removed()
+    };
+    let first = begin(true);
+    let again = begin(false);
+    index.put(b"key", 1).expect("put");
+    assert_eq!(finish(again), 0, "it was put meanwhile");
+    assert_eq!(finish(begin(false)), 1);
+    index.put(b"key", 1).expect("put");
+    // One that ends takes nothing along that another one wants to know.
+    let again = begin(false);
+    drop(first);
+    index.put(b"key", 1).expect("put");
+    assert_eq!(finish(again), 0, "it was put meanwhile, and is as it was");
+    assert_eq!(finish(begin(false)), 1);
+}
+
+/// Also once for what it is there: named is named.
+#[test]
+fn what_others_removed_and_is_named_has_to_be_added() {
+    let index = Index::in_memory(&support::config(4, 100)).expect("in memory");
+    let term = lsm_index::Target::Term(b"term");
+    index.put(b"plain", 1).expect("put");
+    for key in [b"one", b"two"] {
+        index.route(key, term, Op::Put).expect("put");
+    }
+    let mut reconciler = index.begin_reconciliation(false).expect("begin");
+    index.delete(b"plain", 1).expect("delete");
+    index.route(b"one", term, Op::Delete).expect("delete");
+    for (key, target, there) in [
+        (&b"plain"[..], lsm_index::Target::Id(1), false),
+        (b"one", term, false),
+        (b"two", term, true),
+    ] {
+        assert_eq!(reconciler.name(&index, None, key, target).expect("name"), there);
+    }
+}
+
+#[test]
+fn what_dropped_namespaces_had_is_not_a_reconciliations() {
+    let index = Index::in_memory(&support::config(4, 1_000)).expect("in memory");
+    for n in 0..100_u32 {
+        let key = n.to_le_bytes();
+        index.route_in(b"dropped", &key, &key, Op::Put, Durability::Memory).expect("put");
+    }
+    index.route_in(b"kept", b"key", b"term", Op::Put, Durability::Memory).expect("put");
+    index.drop_namespace(b"dropped", Durability::Memory).expect("drop");
+    let mut reconciler = index.begin_reconciliation(true).expect("begin");
+    while reconciler.step(&index, Durability::Memory).expect("step") {}
+    assert_eq!(reconciler.removed(), 1);
+    reconciler.end(&index);
+    while index.work().expect("work") {}
+    assert_eq!(index.count().expect("count"), 0);
+}
+
+/// A stamp speaks for what is lost, whichever lane had that.
+#[test]
+fn a_repair_that_loses_something_takes_the_stamp_away() {
+    let dir = temporary();
+    let index = open(dir.path(), Durability::Os);
+    for n in 0..1_000_u32 {
+        index.put(&n.to_le_bytes(), n).expect("put");
+    }
+    index.put_stamp(b"seen", Durability::Os).expect("stamp");
+    index.close().expect("close");
+    for lane in 0..4 {
+        let copy = temporary();
+        support::copy_dir(dir.path(), copy.path());
+        let lane = format!("epoch-00000001/lane-{lane:04}");
+        for file in support::files(copy.path()) {
+            if file.starts_with(&lane) && file.extension().is_some_and(|e| e == "seg") {
+                std::fs::remove_file(copy.path().join(file)).expect("removed");
+            }
+        }
+        lsm_index::repair(copy.path(), true).expect("repair");
+        verify(copy.path()).expect("sound");
+        assert_eq!(stamp(&open(copy.path(), Durability::Os)), None, "{lane} was lost");
+    }
+    // Nothing is lost: CURRENT can be made anew.
+    std::fs::remove_file(dir.path().join("CURRENT")).expect("removed");
+    assert_eq!(lsm_index::repair(dir.path(), true).expect("repair").len(), 1);
+    assert_eq!(stamp(&open(dir.path(), Durability::Os)), Some(b"seen".to_vec()));
+}

@@ -17,7 +17,7 @@ use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::purge::Purge;
-use crate::reconcile::Puts;
+use crate::reconcile::Reconciliations;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
 use crate::routes::HighIds;
@@ -62,8 +62,7 @@ pub struct Index {
     pub(crate) stripes: Stripes,
     pub(crate) purge: Mutex<Purge>,
     pub(crate) stamps: Stamps,
-    /// For reconciliations.
-    pub(crate) puts: Arc<Puts>,
+    pub(crate) reconciliations: Arc<Reconciliations>,
 }
 
 impl Index {
@@ -161,7 +160,7 @@ impl Index {
             stripes: Stripes::default(),
             purge: Mutex::default(),
             stamps: Stamps::default(),
-            puts: Arc::default(),
+            reconciliations: Arc::default(),
         }
     }
 

@@ -115,10 +115,7 @@ impl Index {
             if self.dictionary.members(id) == 0 {
                 continue;
             }
-            let key = self.dictionary.name(id).map(|name| self.name(&name)).transpose()?;
-            if let Some(key) = key
-                && self.namespace(key)? == Some(id)
-            {
+            if self.has_name(id)? {
                 names.push(id);
             }
         }

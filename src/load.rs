@@ -115,7 +115,9 @@ impl Index {
         pairs.sort_unstable();
         pairs.dedup();
         let lane = self.lane_or_new(number);
-        pairs.iter().for_each(|&(key, id)| self.puts.note(key, &[(id, Op::Put)]));
+        for &(key, id) in &pairs {
+            self.reconciliations.note(number, key, &[(id, Op::Put)]);
+        }
         let mut known = Vec::new();
         lane.load_new_keys(&pairs, &mut known, &self.upkeep())?;
         // The overlay may have been frozen for a segment that was not made.

@@ -201,13 +201,21 @@ impl Index {
     /// As [`Index::get`].
     pub fn for_each_key(&self, mut f: impl FnMut(Fingerprint, &[u32])) -> Result<()> {
         self.check_open()?;
+        (0..self.num_lanes() as usize).try_for_each(|lane| self.for_each_key_of(lane, &mut f))
+    }
+
+    pub(crate) fn for_each_key_of(
+        &self,
+        lane: usize,
+        mut f: impl FnMut(Fingerprint, &[u32]),
+    ) -> Result<()> {
         let stamp = self.stamp_key();
-        let mut each = |key, ids: &[u32]| {
+        let each = |key, ids: &[u32]| {
             if key != stamp {
                 f(key, ids);
             }
         };
-        self.lanes().try_for_each(|lane| lane.for_each_key(&mut each))
+        self.lane(lane).map_or(Ok(()), |lane| lane.for_each_key(each))
     }
 
     /// The index's shape and counters.
@@ -257,7 +265,7 @@ impl Index {
         self.check_open()?;
         let slots = self.num_lanes() as usize * size_of::<usize>() * 2;
         let mut memory = Memory {
-            tables: (size_of::<Self>() + slots) as u64,
+            tables: (size_of::<Self>() + slots + self.reconciliations.memory()) as u64,
             dictionary: self.dictionary.memory() as u64,
             ..Memory::default()
         };

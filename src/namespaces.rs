@@ -43,6 +43,12 @@ impl Index {
         Ok(ids.unwrap_or(IdSet::Empty).as_slice().last().copied())
     }
 
+    /// Whether the namespace of that id is found by its name: it was not dropped.
+    pub(crate) fn has_name(&self, namespace: u32) -> Result<bool> {
+        let Some(name) = self.dictionary.name(namespace) else { return Ok(false) };
+        Ok(self.namespace(self.name(&name)?)? == Some(namespace))
+    }
+
     pub(crate) fn name(&self, name: &[u8]) -> Result<Fingerprint> {
         Self::check_key(name)?;
         Ok(self.hasher.scoped(Scope::NAMES.number(), name))
@@ -110,6 +116,9 @@ impl Index {
                 }
                 continue;
             };
+            if !wait && !self.dictionary.can_count(namespace) {
+                return Ok(Attempt::Busy);
+            }
             if let Attempt::Busy = self.log_name(name_key, name, durability)? {
                 return Ok(Attempt::Busy);
             }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
+use crate::stripes::Stripe;
 use crate::sync::atomic::Ordering;
 
 /// Keys that are changed while other writers of the lane wait.
@@ -100,6 +101,8 @@ impl Index {
             let Some(name) = self.purge.lock().empty.pop_first() else { break };
             match self.drop_left(&name) {
                 Ok(true) => any = true,
+                // As in a pass: it is found again when the index is opened next.
+                Err(Error::Corrupt { .. }) => {}
                 Ok(false) => waiting.push(name),
                 Err(e) => {
                     waiting.push(name);
@@ -108,7 +111,14 @@ impl Index {
                 }
             }
         }
-        self.purge.lock().empty.extend(waiting);
+        if !waiting.is_empty() {
+            self.purge.lock().empty.extend(waiting);
+            // Who was waited for may have looked while they were out.
+            let undecided = || self.stripes.all().any(Stripe::is_changing);
+            if !any && !undecided() {
+                self.work_waits.store(true, Ordering::SeqCst);
+            }
+        }
         outcome.map(|()| any)
     }
 

@@ -2,9 +2,11 @@
 //! be, and those that nobody named are removed.
 //!
 //! Only what was there at the beginning is removed, and nothing that others put meanwhile, were it
-//! the same: so they may go on changing routes.
+//! the same: so they may go on changing routes. For that, changes tell the reconciliations under way
+//! what they put, lane by lane, under the lane's gate.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::change::Op;
@@ -14,73 +16,106 @@ use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::routes::Target;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::wal::Wal;
-
-/// Keys that are changed while other writers of the lane wait.
-const MOST_AT_ONCE: usize = 256;
 
 /// A reconciliation under way: 16 bytes a route.
 #[derive(Debug)]
 pub struct Reconciler {
-    /// By lane, ascending.
-    found: Vec<Vec<Found>>,
+    found: Arc<Found>,
     next_lane: usize,
     removed: u64,
-    watch: Watch,
+    all: Arc<Reconciliations>,
     /// Pairs are known by their ids, which mean the same all the while.
     _stay: Stay,
 }
 
-/// The pairs that were put since the first of the reconciliations under way began.
-#[derive(Debug, Default)]
-pub(crate) struct Puts {
-    watches: AtomicUsize,
-    pairs: Mutex<HashSet<(Fingerprint, u32)>>,
-}
-
-/// Pairs that are put are noted as long as there is one.
+/// The pairs that were there at the beginning, by lane.
 #[derive(Debug)]
-struct Watch(Arc<Puts>);
+struct Found(Box<[Mutex<Lane>]>);
 
-impl Puts {
-    /// To be called before a change is planned.
-    #[inline]
-    pub(crate) fn note(&self, key: Fingerprint, wanted: &[(u32, Op)]) {
-        if self.watches.load(Ordering::SeqCst) > 0 {
-            let puts = wanted.iter().filter(|(_, op)| *op == Op::Put);
-            self.pairs.lock().extend(puts.map(|&(id, _)| (key, id)));
-        }
-    }
-
-    fn watch(self: &Arc<Self>) -> Watch {
-        self.watches.fetch_add(1, Ordering::SeqCst);
-        Watch(Arc::clone(self))
-    }
+/// Those of one lane.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Ascending.
+    pairs: Vec<Pair>,
+    /// Pairs that others put before `pairs` were known; none from then on.
+    early: Option<HashSet<(Fingerprint, u32)>>,
 }
 
-impl Watch {
-    fn has_seen(&self, Found { key, id, .. }: Found) -> bool {
-        self.0.pairs.lock().contains(&(key, id))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let mut pairs = self.0.pairs.lock();
-        if self.0.watches.fetch_sub(1, Ordering::SeqCst) == 1 {
-            *pairs = HashSet::new();
-        }
-    }
-}
-
-/// A pair of key and id that was there at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
+struct Pair {
     key: Fingerprint,
     id: u32,
-    named: bool,
+    /// Named, or put by others meanwhile.
+    stays: bool,
+}
+
+/// The reconciliations under way, for changes to tell them what is put.
+#[derive(Debug, Default)]
+pub(crate) struct Reconciliations {
+    number: AtomicUsize,
+    all: RwLock<Vec<Arc<Found>>>,
+}
+
+impl Lane {
+    /// If the pair was there at the beginning, it stays.
+    fn keep(&mut self, key: Fingerprint, id: u32) {
+        if let Ok(at) = self.find(key, id) {
+            self.pairs[at].stays = true;
+        }
+    }
+
+    fn has_to_go(&self, Pair { key, id, .. }: Pair) -> bool {
+        self.find(key, id).is_ok_and(|at| !self.pairs[at].stays)
+    }
+
+    fn find(&self, key: Fingerprint, id: u32) -> std::result::Result<usize, usize> {
+        self.pairs.binary_search_by_key(&(key, id), |pair| (pair.key, pair.id))
+    }
+}
+
+impl Reconciliations {
+    /// To be called before a change of the lane's is planned.
+    #[inline]
+    pub(crate) fn note(&self, lane: usize, key: Fingerprint, wanted: &[(u32, Op)]) {
+        if self.number.load(Ordering::SeqCst) > 0 {
+            self.note_puts(lane, key, wanted);
+        }
+    }
+
+    #[cold]
+    fn note_puts(&self, lane: usize, key: Fingerprint, wanted: &[(u32, Op)]) {
+        let puts = || wanted.iter().filter(|(_, op)| *op == Op::Put);
+        if puts().next().is_none() {
+            return;
+        }
+        for found in &*self.all.read() {
+            let mut lane = found.0[lane].lock();
+            for &(id, _) in puts() {
+                match &mut lane.early {
+                    Some(early) => drop(early.insert((key, id))),
+                    None => lane.keep(key, id),
+                }
+            }
+        }
+    }
+
+    /// Bytes allocated for their pairs.
+    pub(crate) fn memory(&self) -> usize {
+        let of_lane = |lane: &Mutex<Lane>| lane.lock().pairs.capacity() * size_of::<Pair>();
+        self.all.read().iter().flat_map(|found| &found.0).map(of_lane).sum()
+    }
+
+    fn begin(&self, lanes: usize) -> Arc<Found> {
+        let lane = || Mutex::new(Lane { pairs: Vec::new(), early: Some(HashSet::new()) });
+        let found = Arc::new(Found(std::iter::repeat_with(lane).take(lanes).collect()));
+        let mut all = self.all.write();
+        all.push(Arc::clone(&found));
+        self.number.store(all.len(), Ordering::SeqCst);
+        found
+    }
 }
 
 impl Index {
@@ -90,23 +125,57 @@ impl Index {
     /// As [`Index::get`]; those of [`Index::take_census`].
     pub fn begin_reconciliation(&self, in_namespaces: bool) -> Result<Reconciler> {
         self.take_census()?;
-        let (watch, stay) = (self.puts.watch(), self.dictionary.stay());
-        let lanes = self.num_lanes() as usize;
-        let mut found = vec![Vec::new(); lanes];
-        self.for_each_key(|key, ids| {
-            let concerned = |&&id: &&u32| match id & TERM_ID_FLAG {
-                0 => !in_namespaces,
-                _ => self.dictionary.scope_of(id).is_some_and(|scope| match in_namespaces {
-                    true => scope.namespace().is_some(),
-                    false => scope == Scope::INDEX,
-                }),
-            };
-            let of_lane: &mut Vec<Found> = &mut found[self.slots.lane(key)];
-            let pair = |&id: &u32| Found { key, id, named: false };
-            of_lane.extend(ids.iter().filter(concerned).map(pair));
-        })?;
-        found.iter_mut().for_each(|lane| lane.sort_unstable());
-        Ok(Reconciler { found, next_lane: 0, removed: 0, watch, _stay: stay })
+        let reconciler = Reconciler {
+            found: self.reconciliations.begin(self.num_lanes() as usize),
+            next_lane: 0,
+            removed: 0,
+            all: Arc::clone(&self.reconciliations),
+            _stay: self.dictionary.stay(),
+        };
+        let mut there = HashMap::new();
+        for (number, of_lane) in reconciler.found.0.iter().enumerate() {
+            let mut pairs = Vec::new();
+            let mut outcome = Ok(());
+            self.for_each_key_of(number, |key, ids| {
+                for &id in ids {
+                    match self.is_concerned(id, in_namespaces, &mut there) {
+                        Ok(true) => pairs.push(Pair { key, id, stays: false }),
+                        Ok(false) => {}
+                        Err(e) => outcome = Err(e),
+                    }
+                }
+            })?;
+            outcome?;
+            pairs.sort_unstable();
+            let mut of_lane = of_lane.lock();
+            of_lane.pairs = pairs;
+            for (key, id) in of_lane.early.take().unwrap_or_default() {
+                of_lane.keep(key, id);
+            }
+        }
+        Ok(reconciler)
+    }
+
+    /// Whether the id is of a namespace that is there, or else of the index itself; `there` is for
+    /// what was found out of namespaces. Those that were dropped are background work's.
+    fn is_concerned(
+        &self,
+        id: u32,
+        in_namespaces: bool,
+        there: &mut HashMap<u32, bool>,
+    ) -> Result<bool> {
+        if id & TERM_ID_FLAG == 0 {
+            return Ok(!in_namespaces);
+        }
+        let Some(scope) = self.dictionary.scope_of(id) else { return Ok(false) };
+        match scope.namespace() {
+            None => Ok(!in_namespaces && scope == Scope::INDEX),
+            Some(namespace) if in_namespaces => match there.entry(namespace) {
+                Entry::Occupied(known) => Ok(*known.get()),
+                Entry::Vacant(unknown) => Ok(*unknown.insert(self.has_name(namespace)?)),
+            },
+            Some(_) => Ok(false),
+        }
     }
 
     /// The ids that a target has, in the scope; more than one only after a crash.
@@ -132,12 +201,13 @@ impl Reconciler {
         target: Target<'_>,
     ) -> Result<bool> {
         let Some((key, scope)) = index.locate(namespace, key)? else { return Ok(false) };
-        let lane = &mut self.found[index.slots.lane(key)];
+        let number = index.slots.lane(key);
         let mut there = false;
         for id in index.ids_of_target(scope, target) {
-            if let Ok(at) = lane.binary_search_by_key(&(key, id), |found| (found.key, found.id)) {
-                lane[at].named = true;
-                there = true;
+            self.found.0[number].lock().keep(key, id);
+            // Others may have removed it meanwhile.
+            if let Some(lane) = index.lane(number) {
+                there |= lane.contains(key, id, index.verify)?;
             }
         }
         Ok(there)
@@ -148,14 +218,14 @@ impl Reconciler {
     /// # Errors
     /// As [`Index::put`].
     pub fn step(&mut self, index: &Index, durability: Durability) -> Result<bool> {
-        let Some(lane) = self.found.get_mut(self.next_lane) else {
-            // There may be ids to give away once this is dropped.
-            index.work_waits.store(true, Ordering::SeqCst);
+        let Some(of_lane) = self.found.0.get(self.next_lane) else {
             return index.settle(durability).map(|()| false);
         };
-        let unnamed: Vec<Found> = lane.iter().copied().filter(|found| !found.named).collect();
-        for some in unnamed.chunks(MOST_AT_ONCE) {
-            self.removed += index.remove_pairs(self.next_lane, some, durability, &self.watch)?;
+        let unnamed: Vec<Pair> =
+            of_lane.lock().pairs.iter().copied().filter(|pair| !pair.stays).collect();
+        for pair in unnamed {
+            self.removed +=
+                u64::from(index.remove_pair(self.next_lane, pair, durability, of_lane)?);
         }
         self.next_lane += 1;
         Ok(true)
@@ -166,21 +236,36 @@ impl Reconciler {
     pub fn removed(&self) -> u64 {
         self.removed
     }
+
+    /// Ends the reconciliation, whatever was not removed. There may be ids to give away now, which
+    /// is background work.
+    pub fn end(self, index: &Index) {
+        drop(self);
+        index.work_waits.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Reconciler {
+    fn drop(&mut self) {
+        let mut all = self.all.all.write();
+        all.retain(|other| !Arc::ptr_eq(other, &self.found));
+        self.all.number.store(all.len(), Ordering::SeqCst);
+    }
 }
 
 impl Index {
-    fn remove_pairs(
+    /// True if the pair was there, and nobody had put it meanwhile.
+    fn remove_pair(
         &self,
         number: usize,
-        pairs: &[Found],
+        pair: Pair,
         durability: Durability,
-        watch: &Watch,
-    ) -> Result<u64> {
+        of_lane: &Mutex<Lane>,
+    ) -> Result<bool> {
         let wal = self.wal_for(durability);
         let lane = self.lane_or_new(number);
-        let (mut removed, mut left) = (0, pairs);
-        while let Some(&found) = left.first() {
-            let Found { key, id, .. } = found;
+        let Pair { key, id, .. } = pair;
+        loop {
             self.check_writable()?;
             self.relieve(number)?;
             self.relieve_log()?;
@@ -189,18 +274,16 @@ impl Index {
             if lane.is_stalled(self.limits) || wal.is_some_and(Wal::is_full) {
                 continue;
             }
-            if !watch.has_seen(found)
-                && self.change_key(lane, &gate, key, &[(id, Op::Delete)], wal, None)?
+            let goes = of_lane.lock().has_to_go(pair);
+            let removed =
+                goes && self.change_key(lane, &gate, key, &[(id, Op::Delete)], wal, None)?;
+            if removed
+                && id & TERM_ID_FLAG != 0
+                && let Some(name) = self.dictionary.release(id)
             {
-                removed += 1;
-                if id & TERM_ID_FLAG != 0
-                    && let Some(name) = self.dictionary.release(id)
-                {
-                    self.drop_empty_later(&name);
-                }
+                self.drop_empty_later(&name);
             }
-            left = &left[1..];
+            return Ok(removed);
         }
-        Ok(removed)
     }
 }

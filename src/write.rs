@@ -156,7 +156,7 @@ impl Index {
         wal: Option<&Wal>,
         term: Option<(u32, &[u8])>,
     ) -> Result<bool> {
-        self.puts.note(fingerprint, wanted);
+        self.reconciliations.note(self.slots.lane(fingerprint), fingerprint, wanted);
         let plan = lane.plan(gate, fingerprint, wanted)?;
         // What is so already may be so by changes that the log does not have.
         if plan.is_none() && (wal.is_none() || !lane.is_partly_logged()) {
@@ -256,7 +256,7 @@ impl Index {
             let partly_logged = wal.is_some() && plan.lane.is_partly_logged();
             for key in keys {
                 let wanted = &sorted.wanted[key.wanted.clone()];
-                self.puts.note(key.fingerprint, wanted);
+                self.reconciliations.note(key.lane, key.fingerprint, wanted);
                 let changes = plan.add(key.fingerprint, wanted)?;
                 changed += changes;
                 if wal.is_some() && (changes > 0 || partly_logged) {

@@ -6,9 +6,17 @@
 
 use super::counts::State;
 use super::{Address, Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
+use crate::sync::MOMENT;
 use crate::sync::atomic::Ordering;
 
 impl Dictionary {
+    /// Whether members can be counted without waiting for more than a moment: whoever changes a term
+    /// of the name's shard may be at the log.
+    pub(crate) fn can_count(&self, namespace: u32) -> bool {
+        let shard = self.used_shard(shard_of(namespace));
+        shard.is_none_or(|terms| terms.try_write_for(MOMENT).is_some())
+    }
+
     /// A term of the namespace has its first key.
     pub(crate) fn add_members(&self, namespace: u32, count: u32) {
         self.shard(shard_of(namespace)).write().add_references(place_of(namespace), count);

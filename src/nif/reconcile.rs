@@ -33,9 +33,12 @@ impl ReconcilerResource {
         })
     }
 
-    /// Lets go of what it holds, also of ids and changes of others.
-    fn end(&self) {
-        drop(self.reconciler.lock().take());
+    /// Lets go of what it holds, also of ids.
+    fn end<'a>(&self, env: Env<'a>) {
+        if let Some(reconciler) = self.reconciler.lock().take() {
+            reconciler.end(&self.index.index);
+        }
+        self.index.wake_compactor(env, self.index.encode(env));
     }
 }
 
@@ -116,17 +119,17 @@ fn reconcile_step<'a>(
             false => more().encode(env),
         })
     });
-    if over {
-        resource.end();
+    match over {
+        true => resource.end(env),
+        false => resource.index.wake_compactor(env, resource.index.encode(env)),
     }
-    resource.index.wake_compactor(env, resource.index.encode(env));
     step
 }
 
 /// Nothing more is to be done, whatever was not removed.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn reconcile_end<'a>(env: Env<'a>, resource: &'a ReconcilerResource) -> Term<'a> {
-    resource.end();
+    resource.end(env);
     super::ok_term(env)
 }
 

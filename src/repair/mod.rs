@@ -106,9 +106,13 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
     let log_damaged = repairer.log(&epoch, flushed)?;
     let remedies = repairer.remedies;
     drop(lock);
-    if apply && log_damaged {
+    let lossy = remedies.iter().any(|remedy| remedy.lost != Lost::Nothing);
+    if apply && (log_damaged || lossy) {
         let config = Config { salvage: true, ..Config::default() };
-        Index::open_on(system, root, &config)?.close()?;
+        let index = Index::open_on(system, root, &config)?;
+        // It would tell of more than is left.
+        index.forget_stamp()?;
+        index.close()?;
     }
     Ok(remedies)
 }
