@@ -291,7 +291,7 @@ fn reconciliations_beside_each_other_know_only_of_their_own_time() {
     assert_eq!(finish(begin(false)), 1);
 }
 
-/// Also once for what it is there: named is named.
+/// Named is named, whatever was there at the beginning.
 #[test]
 fn what_others_removed_and_is_named_has_to_be_added() {
     let index = Index::in_memory(&support::config(4, 100)).expect("in memory");

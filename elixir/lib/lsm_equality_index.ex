@@ -241,12 +241,12 @@ defmodule LsmEqualityIndex do
 
   @doc false
   # Of what a value leads to, the shapes that the record is in.
-  def found(_index, {ids, []}, _record, _shapes), do: MapSet.new(ids)
+  def found(_index, {ids, []}, _record, _shapes), do: Engine.set_of(ids)
 
   def found(index, {ids, others}, record, shapes) do
     for {id, rest} <- others,
         holds?(index, id, rest, record, shapes),
-        into: MapSet.new(ids),
+        into: Engine.set_of(ids),
         do: id
   end
 

@@ -393,10 +393,11 @@ defmodule LsmIndex do
 
   A stamp is in order with the changes before it. After a crash, `stamp/1` gives one that was put
   here, and all changes that returned before that one was put are there (those with the stamp's
-  durability, which is the index's unless `durability:` says otherwise). It is no key: `count/1` and `ids/1` know nothing of it.
+  durability, which is the index's unless `durability:` says otherwise). It is no key: `count/1` and
+  `ids/1` know nothing of it.
 
-  An opening with `recover: :salvage` that left something out takes the stamp away. After a `repair/2`
-  that lost something it may tell of more than there is: reconcile, or rebuild.
+  An opening with `recover: :salvage` that left something out takes the stamp away, and so does a
+  `repair/2` that lost something (unless that is cut short): reconcile then, or rebuild.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.stamp(index)

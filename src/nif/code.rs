@@ -65,7 +65,7 @@ const MAX_DEPTH: u32 = 16;
 /// Appends a term's encoding.
 pub(super) fn encode(term: Term<'_>, purpose: Purpose, out: &mut Vec<u8>) -> Result<(), Unfit> {
     if let Ok(binary) = Binary::from_term(term) {
-        if binary.len() > purpose.most {
+        if binary.len() >= purpose.most {
             return Err(Unfit::Long);
         }
         out.push(WHOLE_BINARY);
@@ -122,10 +122,11 @@ fn encode_within(
                     if term.map_size().is_ok_and(|pairs| pairs > purpose.most) {
                         return Err(Unfit::Long);
                     }
-                    let mut pairs = Vec::new();
+                    let (mut pairs, mut left) = (Vec::new(), purpose.most.saturating_sub(out.len()));
                     for (key, value) in MapIterator::new(term).ok_or(Unfit::Unknown)? {
                         let mut bytes = Vec::new();
-                        encode_within(key, purpose, &mut bytes, deeper)?;
+                        encode_within(key, Purpose { most: left, ..purpose }, &mut bytes, deeper)?;
+                        left -= bytes.len();
                         pairs.push((bytes, value));
                     }
                     pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -170,6 +171,9 @@ fn encode_leaves<'e, 'a>(
             return Ok(&elements[at..]);
         }
         encode_leaf(*element, purpose, out)?;
+        if out.len() > purpose.most {
+            return Err(Unfit::Long);
+        }
     }
     Ok(&[])
 }

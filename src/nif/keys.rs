@@ -158,12 +158,17 @@ fn answer_all<'a>(
         let Ok((name, types, text_of)) = question.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
             return Err(error::invalid_argument(env, "a question is not {name, types, text}"));
         };
+        if asked > MOST_TEXT && most != Most::ALL {
+            return Ok(None);
+        }
         let name = name_of(name, Purpose { lasting: false, most: most.bytes })?;
         let question = match name {
             Some(name) => Question::of(name, types, text_of, most.bytes)?,
             None => None,
         };
-        asked += question.as_ref().map_or(0, Question::len);
+        // One that is too much alone is too much for all.
+        let len = question.as_ref().map_or(usize::MAX, Question::len);
+        asked = asked.saturating_add(len);
         Ok(question)
     });
     let questions = match decoded {

@@ -1,6 +1,7 @@
 defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   import LsmEqualityIndex, only: [check_residual!: 2, target: 2]
   alias LsmIndex.{Error, Key, Native, Writer}
+  alias LsmIndex.Routes.Engine
 
   def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
 
@@ -79,12 +80,7 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
       "but returned #{inspect(returned)} for #{inspect(text)}"
   end
 
-  defp targets(%{lsm: %{ref: ref}}, key) do
-    case Native.route_get(ref, nil, key) do
-      :large -> ref |> Native.route_get_dirty(nil, key) |> ok!()
-      answer -> ok!(answer)
-    end
-  end
+  defp targets(%{lsm: lsm}, key), do: Engine.targets(%{index: lsm}, nil, key)
 
   # As they were put.
   defp stored(index, key) do

@@ -148,7 +148,7 @@ defmodule LsmIndex.Routes do
   @spec affected(t, namespace, type | [type], text :: binary | nil) ::
           {:ok, [shape_id], [condition]} | :error
   def affected(%__MODULE__{} = routes, namespace, types, text),
-    do: routes |> read(namespace, types, text) |> answer()
+    do: routes |> read(named!(namespace), types, text) |> answer()
 
   @doc """
   `affected/4` of many values, in the order asked, and in one call of the library if all are of known
@@ -162,6 +162,8 @@ defmodule LsmIndex.Routes do
   @spec affected_many(t, [{namespace, type | [type], text :: binary | nil}]) ::
           [{:ok, [shape_id], [condition]} | :error]
   def affected_many(%__MODULE__{} = routes, questions) do
+    for {namespace, _types, _text} <- questions, do: named!(namespace)
+
     Enum.zip_with(questions, read_many(routes, questions), fn
       # What constants of several types lead to is found with each of them.
       {_, [_, _ | _], _}, {ids, others} -> answer({Enum.uniq(ids), Enum.uniq(others)})
@@ -180,7 +182,7 @@ defmodule LsmIndex.Routes do
   """
   @spec all(t, namespace) :: {[shape_id], [condition]}
   def all(%__MODULE__{} = routes, namespace) do
-    reduce(routes, namespace, {[], []}, fn {ids, others}, {all_ids, conditions} ->
+    reduce(routes, named!(namespace), {[], []}, fn {ids, others}, {all_ids, conditions} ->
       {ids ++ all_ids, for([condition] <- others, do: condition) ++ conditions}
     end)
   end
@@ -188,7 +190,7 @@ defmodule LsmIndex.Routes do
   @doc "The number of shape ids and conditions of a namespace."
   @spec count(t, namespace) :: non_neg_integer
   def count(%__MODULE__{index: index}, namespace),
-    do: index.ref |> Native.namespace_count(namespace) |> ok!()
+    do: index.ref |> Native.namespace_count(named!(namespace)) |> ok!()
 
   @doc "The names of all namespaces."
   @spec namespaces(t) :: [namespace]
@@ -212,7 +214,7 @@ defmodule LsmIndex.Routes do
   """
   @spec drop(t, namespace) :: :ok | {:error, Error.t()}
   def drop(%__MODULE__{index: index}, namespace),
-    do: index.ref |> Native.namespace_drop(namespace, index.durability) |> done()
+    do: index.ref |> Native.namespace_drop(named!(namespace), index.durability) |> done()
 
   @doc """
   Brings the routes in line with those that should be: all of an enumerable of
@@ -222,8 +224,8 @@ defmodule LsmIndex.Routes do
 
   It is meant for the time after a restart: the index routes at once, and what its source knows
   better is put right meanwhile. Others may change routes while it runs: what they add stays, named
-  or not, and what they remove and is named is not added again if it was there when this began. It
-  holds 16 bytes for each route, and some 20 for each one that is added meanwhile.
+  or not; what they remove is added again if it is named afterwards. It holds 16 bytes for each route
+  that is there when it begins, and shape ids that go while it runs give their memory back after it.
 
       iex> alias LsmIndex.Routes
       iex> {:ok, routes} = Routes.open(:memory)

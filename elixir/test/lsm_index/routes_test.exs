@@ -126,7 +126,16 @@ defmodule LsmIndex.RoutesTest do
       assert_raise ArgumentError, message, fn -> change.(routes, nil, :int8, 1, :shape) end
     end
 
-    assert Routes.affected(routes, nil, :int8, "1") == {:ok, [], []}
+    for read <- [
+          &Routes.affected(&1, nil, :int8, "1"),
+          &Routes.affected_many(&1, [{:n, :int8, "1"}, {nil, :int8, "1"}]),
+          &Routes.all(&1, nil),
+          &Routes.count(&1, nil),
+          &Routes.drop(&1, nil)
+        ] do
+      assert_raise ArgumentError, message, fn -> read.(routes) end
+    end
+
     assert LsmIndex.empty?(routes.index)
   end
 

@@ -144,4 +144,21 @@ defmodule LsmIndex.TelemetryTest do
       refute_received {[:lsm_index | _], _, _}
     end
   end
+
+  test "a difference between an index and its shadow" do
+    alias LsmIndex.Test.Electric.{Filter, ShadowedForgetfulIndex}
+    filter = Filter.new(equality_index: ShadowedForgetfulIndex)
+    where = %{operation: "=", field: "id", type: :int8, value: 1, and_where: nil}
+    ShadowedForgetfulIndex.add_shape(filter, 1, :a, where, [])
+    ask = fn -> ShadowedForgetfulIndex.affected_shapes(filter, 1, "id", %{"id" => "1"}) end
+
+    ask.()
+    refute_received {[:lsm_index, :shadow, :difference], _, _}
+    Process.put(:fault, fn _found -> MapSet.new([:b, :c]) end)
+    assert capture_log(ask) =~ "differ about"
+
+    assert_received {[:lsm_index, :shadow, :difference], %{missing: 2, extra: 1}, metadata}
+    assert %{condition_id: 1, field: "id", value: "1"} = metadata
+    assert {metadata.missing, metadata.extra} == {MapSet.new([:b, :c]), MapSet.new([:a])}
+  end
 end

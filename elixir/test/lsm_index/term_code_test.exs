@@ -52,6 +52,34 @@ defmodule LsmIndex.TermCodeTest do
     assert length(terms) > 1000
     keys = Enum.map(terms, &Native.term_key/1)
     assert length(Enum.uniq(keys)) == length(terms)
+    # The same, in other words of memory.
+    copies = for term <- terms, do: term |> :erlang.term_to_binary() |> :erlang.binary_to_term()
+    assert Enum.map(copies, &Native.term_key/1) == keys
+    pairs = for n <- 1..100, do: {{n}, [n]}
+    assert Native.term_key(Map.new(pairs)) == Native.term_key(Map.new(Enum.reverse(pairs)))
+  end
+
+  test "that is long is not for a normal scheduler" do
+    binary = String.duplicate("x", 16_000)
+
+    for term <- [
+          binary <> binary <> binary <> binary <> binary,
+          List.duplicate(binary, 100),
+          List.to_tuple(List.duplicate(binary, 100)),
+          Map.new(1..100, &{&1, binary}),
+          Map.new(1..100, &{{&1, binary}, &1}),
+          Enum.to_list(1..100_000)
+        ] do
+      assert Native.term_key(term) == :large
+      assert Native.name_code(term) == :large
+      assert Native.term_key_dirty(term) |> byte_size() > 64_000
+    end
+
+    index = Native.new_memory(%{})
+    name = List.duplicate(1, 8_000)
+    assert Native.text_get_many(index, List.duplicate({name, :int8, "1"}, 256)) == :large
+    assert Native.text_get_many(index, List.duplicate({:name, :int8, "1"}, 257)) == :large
+    assert Native.text_get_many(index, [{name, :int8, "1"}]) == [{[], []}]
   end
 
   test "brings every term back" do

@@ -36,7 +36,8 @@ defmodule LsmIndex.Electric.EqualityIndex do
   A host that reads the numerics of clauses into floats keeps 15 to 17 of their digits. So with
   canonical keys a float under `:numeric` finds every record that is the same float: also one that
   differs from the clause in a later digit. Found exactly, records would be missed where the clause
-  has more digits than its float. Integers, text and `Decimal` structs are compared exactly.
+  has more digits than its float. Integers, text and `Decimal` structs are compared exactly, unless
+  the field has floats too: then a record finds what is the same float as well.
 
   ## Where it differs from an index in ETS
 
@@ -161,7 +162,7 @@ defmodule LsmIndex.Electric.EqualityIndex do
     name = {condition_id, field}
 
     with {:ok, key} <- Fields.key(routes, type, value),
-         target when not is_nil(target) <-
+         {:ok, target} <-
            gone(config, filter, routes, name, key, {shape_id, and_where, branch_key}) do
       if is_list(target), do: Fields.change!(routes, :delete, name, apart(key), target)
       Fields.delete!(config, filter, routes, name, key, target)
@@ -171,17 +172,21 @@ defmodule LsmIndex.Electric.EqualityIndex do
     end
   end
 
-  # What the constant does not lead to any more without the shape; nil if that is nothing.
+  # What the constant does not lead to any more without the shape; nil if that is nothing, `:error` if
+  # it leads to no condition.
   defp gone(_config, _filter, _routes, _name, _key, {shape_id, nil, branch_key}),
-    do: shape(shape_id, branch_key)
+    do: {:ok, shape(shape_id, branch_key)}
 
   defp gone(config, filter, routes, name, key, {shape_id, and_where, branch_key}) do
-    next = condition(routes, name, key)
+    case condition(routes, name, key) do
+      nil ->
+        :error
 
-    if is_nil(next) or
-         config.where_condition.remove_shape(filter, next, shape_id, and_where, branch_key) ==
-           :deleted,
-       do: [next]
+      next ->
+        gone = config.where_condition.remove_shape(filter, next, shape_id, and_where, branch_key)
+
+        if gone == :deleted, do: {:ok, [next]}
+    end
   end
 
   @doc false
@@ -239,10 +244,10 @@ defmodule LsmIndex.Electric.EqualityIndex do
     end)
   end
 
-  defp shapes({ids, []}, _config, _filter, _field, _types, _record), do: MapSet.new(ids)
+  defp shapes({ids, []}, _config, _filter, _field, _types, _record), do: Engine.set_of(ids)
 
   defp shapes({ids, others}, config, filter, _field, _types, record) do
-    Enum.reduce(others, MapSet.new(ids), fn
+    Enum.reduce(others, Engine.set_of(ids), fn
       {id, _branch_key}, shapes ->
         MapSet.put(shapes, id)
 

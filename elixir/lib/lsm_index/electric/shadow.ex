@@ -33,6 +33,7 @@ defmodule LsmIndex.Electric.Shadow do
   """
 
   alias LsmIndex.Electric.Fields
+  alias LsmIndex.Routes.Engine
   alias LsmIndex.Telemetry
 
   require Logger
@@ -191,7 +192,7 @@ defmodule LsmIndex.Electric.Shadow do
 
   defp compare(config, filter, {:ok, shapes}, {ids, others}, about) do
     candidates = for {id, {:rest, _branch}} <- others, into: MapSet.new(), do: id
-    sure = for {id, {:branch, _branch}} <- others, into: MapSet.new(ids), do: id
+    sure = for {id, {:branch, _branch}} <- others, into: Engine.set_of(ids), do: id
     missing = shapes |> MapSet.difference(sure) |> MapSet.difference(candidates)
     differ(config, filter, missing, MapSet.difference(sure, shapes), about)
   end

@@ -8,6 +8,8 @@ defmodule LsmIndex.Routes.Engine do
   # Of longer ones the key may be a digest, which is made in Elixir.
   @max_text Key.max_text()
   @native Postgres.types()
+  # Questions that a normal scheduler answers in one call.
+  @few 256
 
   defguard is_short(text) when is_binary(text) and byte_size(text) <= @max_text
 
@@ -118,7 +120,7 @@ defmodule LsmIndex.Routes.Engine do
           [Native.targets() | :error]
   def read_many(%{index: %{ref: ref}} = routes, questions) do
     if Enum.all?(questions, fn {_, types, text} -> is_short(text) and native?(routes, types) end) do
-      case Native.text_get_many(ref, questions) do
+      case if(length(questions) <= @few, do: Native.text_get_many(ref, questions), else: :large) do
         :large -> ref |> Native.text_get_many_dirty(questions) |> ok!()
         answers -> ok!(answers)
       end
@@ -126,6 +128,14 @@ defmodule LsmIndex.Routes.Engine do
       for {namespace, types, text} <- questions, do: read(routes, namespace, types, text)
     end
   end
+
+  # More than that as one list keeps a scheduler for long when a set is made of it.
+  @bit 4_096
+
+  @doc "The set of a list, which grows bit by bit if that is long."
+  @spec set_of([term]) :: MapSet.t()
+  def set_of(ids) when length(ids) <= @bit, do: MapSet.new(ids)
+  def set_of(ids), do: Enum.into(ids, MapSet.new())
 
   @spec reduce(Routes.t(), Routes.namespace(), acc, (Native.targets(), acc -> acc)) :: acc
         when acc: term

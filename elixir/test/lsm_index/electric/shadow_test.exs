@@ -129,6 +129,27 @@ defmodule LsmIndex.Electric.ShadowTest do
     assert ShadowedForgetfulIndex.all_shape_ids(filter, 1, "id") == MapSet.new([:a, self()])
   end
 
+  test "logs again after a while, and says how many were not logged" do
+    index = LsmIndex.Test.Electric.ShadowedTalkativeIndex
+    filter = Filter.new(equality_index: index)
+    index.add_shape(filter, 1, :a, one("id", :int8, 1), [])
+    Process.put(:fault, fn _found -> MapSet.new() end)
+    ask = fn -> index.affected_shapes(filter, 1, "id", %{"id" => "1"}) end
+
+    log =
+      capture_log(fn ->
+        for _ <- 1..5, do: ask.()
+        Process.sleep(250)
+        for _ <- 1..2, do: ask.()
+      end)
+
+    # However slow this is, some come within the time of another one.
+    assert [first, second | _] = Regex.scan(~r/differ about.*/, log) |> List.flatten()
+    refute first =~ "not logged"
+    assert second =~ ~r/extra \[:a\] \(\d more were not logged\)/
+    assert %{extra: 7, missing: 0, compared: 7} = index.report(filter)
+  end
+
   test "keeps what leaves a parser in another way to itself" do
     filter = forgetful()
 

@@ -73,6 +73,29 @@ defmodule LsmIndex.Routes.RestartTest do
     assert_raise RuntimeError, "gone", fn -> Routes.reconcile(routes, failing) end
     assert Routes.affected(routes, :ids, :int8, "1") == {:ok, [1], []}
     assert Routes.count(routes, :ids) == 1
+
+    # It is over: what it knew of the routes is memory no more.
+    for n <- 1..2_000, do: Routes.add(routes, :ids, :int8, n, n)
+    before = LsmIndex.memory(routes.index).tables
+    assert_raise RuntimeError, "gone", fn -> Routes.reconcile(routes, failing) end
+    assert LsmIndex.memory(routes.index).tables == before
+  end
+
+  test "what others remove beside a reconciliation is added again if it is named then" do
+    {:ok, routes} = Routes.open(:memory)
+    for n <- 1..2_000, do: :ok = Routes.add(routes, :ids, :int8, n, "shape-#{n}")
+
+    wanted =
+      Stream.map(1..2_000, fn n ->
+        if n == 1 do
+          for k <- 1..1_000, do: :ok = Routes.remove(routes, :ids, :int8, k, "shape-#{k}")
+        end
+
+        {:ids, :int8, n, "shape-#{n}"}
+      end)
+
+    assert Routes.reconcile(routes, wanted) == {:ok, %{kept: 1_000, added: 1_000, removed: 0}}
+    assert Routes.count(routes, :ids) == 2_000
   end
 
   @tag :tmp_dir

@@ -34,3 +34,9 @@ defmodule LsmIndex.Test.Electric.ShadowedForgetfulIndex do
   def parse(_text, :failing), do: raise("cannot be parsed")
   def parse(_text, :leaving), do: throw(:a_ball)
 end
+
+defmodule LsmIndex.Test.Electric.ShadowedTalkativeIndex do
+  @moduledoc "The same, with more to say."
+
+  use LsmIndex.Electric.Shadow, index: LsmIndex.Test.Electric.ForgetfulIndex, log_every: 200
+end
