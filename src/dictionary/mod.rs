@@ -13,11 +13,11 @@
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
 
 mod arena;
-mod counts;
 mod grace;
 mod log;
 mod members;
 mod namespaces;
+mod places;
 mod scope;
 mod table;
 mod terms;
@@ -48,6 +48,9 @@ pub const TERM_ID_FLAG: u32 = 1 << 30;
 /// An id without its flag: the place in a shard above, the shard below.
 const SHARD_BITS: u32 = 8;
 pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
+
+/// Terms that are read while writers of their shard wait.
+const FEW: usize = 64;
 
 /// Made when its first term comes.
 type Shard = OnceLock<Box<RwLock<Terms>>>;
@@ -308,10 +311,15 @@ impl Dictionary {
     ) -> Result<T> {
         let _reading = self.grace.enter();
         let (answer, ids) = look_up()?;
-        for &id in ids.as_slice() {
-            match self.used_shard(shard_of(id)) {
-                Some(terms) if id & TERM_ID_FLAG != 0 => f(id, terms.read().bytes(place_of(id))),
-                _ => f(id, None),
+        // Listings have the terms of a shard one after the other.
+        for some in ids.as_slice().chunk_by(|a, b| shard_of(*a) == shard_of(*b)) {
+            let terms = self.used_shard(shard_of(some[0]));
+            for few in some.chunks(FEW) {
+                let terms = terms.map(|terms| terms.read());
+                for &id in few {
+                    let terms = terms.as_ref().filter(|_| id & TERM_ID_FLAG != 0);
+                    f(id, terms.and_then(|terms| terms.bytes(place_of(id))));
+                }
             }
         }
         Ok(answer)

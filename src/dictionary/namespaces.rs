@@ -4,7 +4,7 @@
 //! namespace counts as one more reference: so a name outlives what belongs to it, and its id, which
 //! is part of the terms, means nothing else meanwhile.
 
-use super::counts::State;
+use super::places::State;
 use super::{Address, Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
 use crate::sync::MOMENT;
 use crate::sync::atomic::Ordering;

@@ -7,8 +7,8 @@ mod lifetimes;
 use std::collections::VecDeque;
 
 use super::arena::{Arena, weight};
-use super::counts::{Counts, State};
 use super::members::Members;
+use super::places::{Places, State};
 use super::scope::Scope;
 use super::table::{MAX_PLACES, Table};
 use crate::error::{Error, Result};
@@ -18,8 +18,6 @@ const MIN_GARBAGE: usize = 1 << 12;
 /// Places that are looked at in one go, as others wait meanwhile; and bytes of their terms.
 const SLICE: u32 = 1024;
 const SLICE_BYTES: usize = 64 << 10;
-/// The start of a place that has none.
-const NOWHERE: u32 = u32::MAX;
 
 /// Terms by place, and places by term.
 ///
@@ -31,9 +29,7 @@ const NOWHERE: u32 = u32::MAX;
 pub(super) struct Terms {
     table: Table,
     arena: Arena,
-    /// Where the term of each place starts.
-    starts: Vec<u32>,
-    counts: Counts,
+    places: Places,
     members: Members,
     /// Bytes of the arena that are a term's, and those that are not any more.
     used: usize,
@@ -64,21 +60,18 @@ impl Terms {
 
     /// Places, free ones among them.
     pub(super) fn places(&self) -> u32 {
-        self.counts.len()
+        self.places.len()
     }
 
     #[inline]
     pub(super) fn state(&self, place: u32) -> State {
-        self.counts.get(place)
+        self.places.state(place)
     }
 
     /// The term at a place that is not free.
     #[inline]
     pub(super) fn bytes(&self, place: u32) -> Option<&[u8]> {
-        if self.state(place) == State::Free {
-            return None;
-        }
-        self.arena.get(*self.starts.get(place as usize)?)
+        self.arena.get(self.places.start(place)?)
     }
 
     /// Some places from `first` on with their terms, live, idle and candidates; then the first place
@@ -114,11 +107,18 @@ impl Terms {
 
     /// The place that has the term: one that keys lead to, if there is one.
     pub(super) fn find(&self, hash: u32, term: &[u8]) -> Option<u32> {
-        let keys = |place: &u32| match self.state(*place) {
-            State::Live(keys) => keys,
-            _ => 0,
-        };
-        self.find_all(hash, term).into_iter().max_by_key(keys)
+        let mut best = None;
+        self.table.find(hash, |place| {
+            if self.bytes(place) == Some(term) {
+                let keys = match self.state(place) {
+                    State::Live(keys) => keys,
+                    _ => 0,
+                };
+                best = best.max(Some((keys, place)));
+            }
+            false
+        });
+        best.map(|(_, place)| place)
     }
 
     /// Stores a new term at a free place, or at the end, for [`Terms::find`] to find.
@@ -135,7 +135,7 @@ impl Terms {
         };
         // Who had the place before is still listed as its namespace's, which a term of the same
         // namespace makes true again.
-        let start = self.starts.get(place as usize).copied();
+        let start = self.places.former_start(place);
         let before = start.and_then(|start| Scope::split(self.arena.get(start)?));
         let (before, scope) = (before.map(|(scope, _)| scope), Scope::split(term));
         self.insert_at(place, term)?;
@@ -154,19 +154,17 @@ impl Terms {
             return Err(Error::IdsExhausted);
         }
         let start = self.arena.push(term)?;
-        let missing = (place as usize + 1).saturating_sub(self.starts.len());
-        reserve(&mut self.starts, missing);
-        self.starts.resize(self.starts.len() + missing, NOWHERE);
-        self.starts[place as usize] = start;
-        self.counts.set(place, State::New);
+        self.places.set_start(place, Some(start));
+        self.places.set_state(place, State::New);
         self.used += weight(term);
         Ok(())
     }
 
     /// Lets a place be found.
     fn list(&mut self, hash: u32, place: u32, hash_of: impl Fn(&[u8]) -> u32) {
-        let Self { table, arena, starts, .. } = self;
-        let hash_at = |place: u32| arena.get(starts[place as usize]).map_or(0, &hash_of);
+        let Self { table, arena, places, .. } = self;
+        let term = |place| arena.get(places.start(place)?);
+        let hash_at = |place: u32| term(place).map_or(0, &hash_of);
         table.insert(hash, place, hash_at);
     }
 
@@ -202,8 +200,7 @@ impl Terms {
     /// Bytes allocated.
     pub(super) fn memory(&self) -> usize {
         self.arena.memory()
-            + self.starts.capacity() * size_of::<u32>()
-            + self.counts.memory()
+            + self.places.memory()
             + self.members.memory()
             + self.table.memory()
             + self.free.capacity() * size_of::<u32>()
@@ -228,17 +225,18 @@ impl Terms {
 
     /// Packs the arena: terms only, in order of place.
     pub(super) fn pack(&mut self, hash_of: impl Fn(&[u8]) -> u32) -> Result<()> {
-        let (mut packed, mut starts) = (Arena::default(), Vec::with_capacity(self.starts.len()));
+        let (mut packed, mut starts) = (Arena::default(), Vec::new());
         for place in 0..self.places() {
-            starts.push(match self.bytes(place) {
-                Some(term) => packed.push(term)?,
-                None => NOWHERE,
-            });
+            starts.push(self.bytes(place).map(|term| packed.push(term)).transpose()?);
         }
-        (self.arena, self.starts, self.garbage) = (packed, starts, 0);
-        let Self { table, arena, starts, counts, members, .. } = self;
-        members.retain(|place| counts.get(place) != State::Free);
-        table.shrink(|place| arena.get(starts[place as usize]).map_or(0, &hash_of));
+        for (place, start) in (0..).zip(starts) {
+            self.places.set_start(place, start);
+        }
+        (self.arena, self.garbage) = (packed, 0);
+        let Self { table, arena, places, members, .. } = self;
+        members.retain(|place| places.state(place) != State::Free);
+        let term = |place| arena.get(places.start(place)?);
+        table.shrink(|place| term(place).map_or(0, &hash_of));
         self.passing.shrink_to(2 * self.passing.len());
         Ok(())
     }

@@ -122,7 +122,8 @@ fn encode_within(
                     if term.map_size().is_ok_and(|pairs| pairs > purpose.most) {
                         return Err(Unfit::Long);
                     }
-                    let (mut pairs, mut left) = (Vec::new(), purpose.most.saturating_sub(out.len()));
+                    let (mut pairs, mut left) =
+                        (Vec::new(), purpose.most.saturating_sub(out.len()));
                     for (key, value) in MapIterator::new(term).ok_or(Unfit::Unknown)? {
                         let mut bytes = Vec::new();
                         encode_within(key, Purpose { most: left, ..purpose }, &mut bytes, deeper)?;

@@ -1,9 +1,9 @@
 //! How places come to life and go: counted, idle, a round's candidates, passing, free.
 
 use super::{SLICE, Terms};
-use crate::dictionary::counts::State;
 use crate::dictionary::grace::Grace;
 use crate::dictionary::members::Members;
+use crate::dictionary::places::State;
 use crate::dictionary::scope::Scope;
 use crate::dictionary::table::{MAX_PLACES, Table};
 
@@ -29,14 +29,14 @@ impl Terms {
             }
             State::New | State::Gone | State::Passing => 0,
         };
-        self.counts.set(place, State::Live(keys.saturating_add(count)));
+        self.places.set_state(place, State::Live(keys.saturating_add(count)));
         Some(keys == 0)
     }
 
     /// Counts one key less; true if it was the last one.
     pub(in crate::dictionary) fn drop_reference(&mut self, place: u32) -> bool {
         let State::Live(keys) = self.state(place) else { return false };
-        self.counts.set(place, State::Live(keys - 1));
+        self.places.set_state(place, State::Live(keys - 1));
         if keys == 1 {
             self.idle_bytes += self.weight(place);
         }
@@ -47,7 +47,7 @@ impl Terms {
     pub(in crate::dictionary) fn nominate(&mut self) {
         for place in 0..self.places() {
             if self.state(place) == State::Idle {
-                self.counts.set(place, State::Candidate);
+                self.places.set_state(place, State::Candidate);
             }
         }
     }
@@ -63,7 +63,7 @@ impl Terms {
         for place in first..end {
             if self.state(place) == State::Candidate {
                 self.unlist(place, &hash_of);
-                self.counts.set(place, State::Gone);
+                self.places.set_state(place, State::Gone);
             }
             gone += usize::from(self.state(place) == State::Gone);
         }
@@ -78,7 +78,7 @@ impl Terms {
 
     fn let_pass(&mut self, place: u32, stamp: usize) {
         self.idle_bytes -= self.weight(place);
-        self.counts.set(place, State::Passing);
+        self.places.set_state(place, State::Passing);
         self.passing.push_back((place, stamp));
     }
 
@@ -107,7 +107,7 @@ impl Terms {
             self.notice = self.idle_bytes + self.idle_bytes / 4;
         }
         let passing = self.passing.len();
-        more || self.is_wasteful() || (passing > FEW && passing * 8 > self.starts.len())
+        more || self.is_wasteful() || (passing > FEW && passing * 8 > self.places() as usize)
     }
 
     /// Whether new places are about to run out, while idle ones are there.
@@ -163,7 +163,7 @@ impl Terms {
                 }
                 _ => {
                     self.idle_bytes += self.weight(place);
-                    self.counts.set(place, State::Idle);
+                    self.places.set_state(place, State::Idle);
                 }
             }
         }
@@ -174,7 +174,7 @@ impl Terms {
     pub(in crate::dictionary) fn occupy(&mut self, place: u32) {
         if self.state(place) == State::Free && place < MAX_PLACES {
             self.free.retain(|&other| other != place);
-            self.counts.set(place, State::Idle);
+            self.places.set_state(place, State::Idle);
         }
     }
 
@@ -183,7 +183,7 @@ impl Terms {
         // Everything may have been let go of meanwhile.
         if weight > 0 {
             (self.used, self.garbage) = (self.used - weight, self.garbage + weight);
-            self.counts.set(place, State::Free);
+            self.places.set_state(place, State::Free);
             self.free.push(place);
         }
     }
