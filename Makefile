@@ -65,6 +65,7 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	cargo bench --no-default-features --no-run
 	cd elixir && MIX_ENV=test mix compile --force --warnings-as-errors
+	cd elixir && SHAPES=20000 MIX_ENV=prod mix run bench/filter.exs
 	$(MAKE) demo SHAPES=50000
 	$(MAKE) demo-postgres SHAPES=20000 CHANGES=20000
 
