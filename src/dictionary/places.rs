@@ -36,11 +36,16 @@ const FREE: u8 = 255;
 /// The start of a place that has none.
 const NOWHERE: [u8; 4] = [u8::MAX; 4];
 
+/// Places this far behind the last one are known aside: a damaged file can name any.
+const FAR: usize = 4096;
+
 /// All places, free ones at the end left out.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     entries: Vec<Entry>,
     many: BTreeMap<u32, u32>,
+    /// Without terms.
+    far: BTreeMap<u32, State>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,12 @@ struct Entry {
 impl Places {
     pub(super) fn len(&self) -> u32 {
         self.entries.len() as u32
+    }
+
+    /// The first free place behind all that have an entry.
+    pub(super) fn next(&self) -> u32 {
+        let taken = self.far.keys().zip(self.len()..).take_while(|(far, place)| *far == place);
+        self.len() + taken.count() as u32
     }
 
     /// Where the term of a place that is not free starts.
@@ -75,14 +86,23 @@ impl Places {
 
     fn grow_to(&mut self, place: u32) {
         let missing = (place as usize + 1).saturating_sub(self.entries.len());
-        super::terms::reserve(&mut self.entries, missing);
-        let none = Entry { state: FREE, start: NOWHERE };
-        self.entries.resize(self.entries.len() + missing, none);
+        if missing > 0 {
+            super::terms::reserve(&mut self.entries, missing);
+            let none = Entry { state: FREE, start: NOWHERE };
+            self.entries.resize(self.entries.len() + missing, none);
+            while let Some(first) = self.far.first_entry().filter(|far| *far.key() <= place) {
+                let (place, state) = first.remove_entry();
+                self.set_state(place, state);
+            }
+        }
     }
 
     #[inline]
     pub(super) fn state(&self, place: u32) -> State {
-        match self.entries.get(place as usize).map_or(FREE, |entry| entry.state) {
+        let Some(entry) = self.entries.get(place as usize) else {
+            return self.far.get(&place).copied().unwrap_or(State::Free);
+        };
+        match entry.state {
             IDLE => State::Idle,
             MANY => State::Live(self.many.get(&place).copied().unwrap_or_default()),
             CANDIDATE => State::Candidate,
@@ -95,6 +115,14 @@ impl Places {
     }
 
     pub(super) fn set_state(&mut self, place: u32, state: State) {
+        if place as usize >= self.entries.len() + FAR {
+            match state {
+                State::Free => self.far.remove(&place),
+                State::Live(0) => self.far.insert(place, State::Idle),
+                state => self.far.insert(place, state),
+            };
+            return;
+        }
         self.grow_to(place);
         let byte = match state {
             State::Live(0) | State::Idle => IDLE,
@@ -118,8 +146,10 @@ impl Places {
 
     /// Bytes allocated.
     pub(super) fn memory(&self) -> usize {
-        // Nodes of the tree are half full at the least.
-        self.entries.capacity() * size_of::<Entry>() + self.many.len() * 2 * size_of::<(u32, u32)>()
+        // Nodes of the trees are half full at the least.
+        let aside =
+            self.many.len() * size_of::<(u32, u32)>() + self.far.len() * size_of::<(u32, State)>();
+        self.entries.capacity() * size_of::<Entry>() + 2 * aside
     }
 }
 
@@ -150,5 +180,26 @@ mod tests {
         assert_eq!((places.start(3), places.start(70)), (Some(0x0102_0304), None));
         assert_eq!(places.former_start(70), Some(7));
         assert_eq!((places.len(), size_of::<Entry>()), (71, 5));
+    }
+
+    #[test]
+    fn a_place_far_away_takes_no_memory_and_is_there_when_others_get_that_far() {
+        let mut places = Places::default();
+        places.set_state(3_000_000, State::Idle);
+        places.set_state(3_000_000, State::Live(300));
+        places.set_state(6_000, State::Idle);
+        places.set_state(7_000, State::Idle);
+        places.set_state(7_000, State::Free);
+        assert_eq!(places.len(), 0);
+        assert!(places.memory() < 1_000);
+        places.set_state(6_001, State::Idle);
+        for _ in 0..8_998 {
+            let place = places.next();
+            places.set_start(place, Some(place));
+            places.set_state(place, State::Live(1));
+        }
+        assert_eq!((places.len(), places.far.len()), (9_000, 1));
+        assert_eq!((places.state(6_000), places.state(7_000)), (State::Idle, State::Live(1)));
+        assert_eq!(places.state(3_000_000), State::Live(300));
     }
 }

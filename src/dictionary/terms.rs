@@ -130,7 +130,7 @@ impl Terms {
     ) -> Result<u32> {
         let place = match self.free.last() {
             Some(place) => *place,
-            None if self.places() < MAX_PLACES => self.places(),
+            None if self.places.next() < MAX_PLACES => self.places.next(),
             None => return Err(Error::IdsExhausted),
         };
         // Who had the place before is still listed as its namespace's, which a term of the same
