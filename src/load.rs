@@ -115,11 +115,13 @@ impl Index {
         pairs.sort_unstable();
         pairs.dedup();
         let lane = self.lane_or_new(number);
-        for &(key, id) in &pairs {
-            self.reconciliations.note(number, key, &[(id, Op::Put)]);
-        }
+        let begin = || {
+            for &(key, id) in &pairs {
+                self.reconciliations.note(number, key, &[(id, Op::Put)]);
+            }
+        };
         let mut known = Vec::new();
-        lane.load_new_keys(&pairs, &mut known, &self.upkeep())?;
+        lane.load_new_keys(&pairs, &mut known, &self.upkeep(), begin)?;
         // The overlay may have been frozen for a segment that was not made.
         self.note(lane.state.read().frozen.is_some());
         // Keys that the index has already take the ordinary way.

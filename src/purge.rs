@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
-use crate::stripes::Stripe;
 use crate::sync::atomic::Ordering;
 
 /// Keys that are changed while other writers of the lane wait.
@@ -29,6 +28,8 @@ pub(crate) struct Purge {
     passes: Vec<Pass>,
     /// Names of namespaces that may be empty, to be dropped if they are.
     empty: BTreeSet<Vec<u8>>,
+    /// How often somebody found out whether theirs was the last target of a namespace.
+    decided: u64,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,9 @@ impl Index {
 
     /// Whether theirs was the last target is known: what waited for that can go on.
     pub(crate) fn note_decided(&self) {
-        if !self.purge.lock().empty.is_empty() {
+        let mut purge = self.purge.lock();
+        purge.decided += 1;
+        if !purge.empty.is_empty() {
             self.work_waits.store(true, Ordering::SeqCst);
         }
     }
@@ -96,6 +99,7 @@ impl Index {
 
     /// Drops some of the namespaces that are empty; false if there were none, or all have to wait.
     fn drop_some_left(&self) -> Result<bool> {
+        let decided = self.purge.lock().decided;
         let (mut any, mut waiting, mut outcome) = (false, Vec::new(), Ok(()));
         for _ in 0..MOST_NAMES {
             let Some(name) = self.purge.lock().empty.pop_first() else { break };
@@ -111,15 +115,16 @@ impl Index {
                 }
             }
         }
-        if !waiting.is_empty() {
-            self.purge.lock().empty.extend(waiting);
-            // Who was waited for may have looked while they were out.
-            let undecided = || self.stripes.all().any(Stripe::is_changing);
-            if !any && !undecided() {
-                self.work_waits.store(true, Ordering::SeqCst);
-            }
+        let mut purge = self.purge.lock();
+        let again = !waiting.is_empty() && purge.decided != decided;
+        purge.empty.extend(waiting);
+        drop(purge);
+        outcome?;
+        if again {
+            // Who was waited for looked while they were out.
+            self.work_waits.store(true, Ordering::SeqCst);
         }
-        outcome.map(|()| any)
+        Ok(any)
     }
 
     /// Does one bounded piece, a lane at the most; false if there is nothing to do.

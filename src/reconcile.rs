@@ -104,7 +104,11 @@ impl Reconciliations {
 
     /// Bytes allocated for their pairs.
     pub(crate) fn memory(&self) -> usize {
-        let of_lane = |lane: &Mutex<Lane>| lane.lock().pairs.capacity() * size_of::<Pair>();
+        let of_lane = |lane: &Mutex<Lane>| {
+            let lane = lane.lock();
+            let early = lane.early.as_ref().map_or(0, HashSet::capacity);
+            lane.pairs.capacity() * size_of::<Pair>() + early * size_of::<(Fingerprint, u32)>()
+        };
         self.all.read().iter().flat_map(|found| &found.0).map(of_lane).sum()
     }
 
@@ -146,6 +150,7 @@ impl Index {
                 }
             })?;
             outcome?;
+            pairs.shrink_to_fit();
             pairs.sort_unstable();
             let mut of_lane = of_lane.lock();
             of_lane.pairs = pairs;
@@ -164,7 +169,7 @@ impl Index {
         in_namespaces: bool,
         there: &mut HashMap<u32, bool>,
     ) -> Result<bool> {
-        if id & TERM_ID_FLAG == 0 {
+        if id & TERM_ID_FLAG == 0 || !self.dictionary.is_in_use() {
             return Ok(!in_namespaces);
         }
         let Some(scope) = self.dictionary.scope_of(id) else { return Ok(false) };
@@ -227,6 +232,8 @@ impl Reconciler {
             self.removed +=
                 u64::from(index.remove_pair(self.next_lane, pair, durability, of_lane)?);
         }
+        // Nobody asks for them any more.
+        of_lane.lock().pairs = Vec::new();
         self.next_lane += 1;
         Ok(true)
     }

@@ -46,10 +46,6 @@ impl Stripe {
 }
 
 impl Stripes {
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Stripe> {
-        self.0.iter()
-    }
-
     pub(crate) fn of(&self, name: Fingerprint) -> &Stripe {
         &self.0[(name.0 >> 32) as usize % self.0.len()]
     }

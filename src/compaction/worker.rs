@@ -137,12 +137,14 @@ impl Lane {
     }
 
     /// Writes pairs (ascending, distinct) whose keys the lane does not know straight into a
-    /// segment; pairs of known keys are handed back. Writers of the lane wait meanwhile.
+    /// segment; pairs of known keys are handed back. Writers of the lane wait meanwhile, and
+    /// `begin` is called when they do.
     pub(crate) fn load_new_keys(
         &self,
         pairs: &[(Fingerprint, u32)],
         known: &mut Vec<(Fingerprint, u32)>,
         upkeep: &Upkeep<'_>,
+        begin: impl FnOnce(),
     ) -> Result<()> {
         let mut keeper = self.keeper.lock();
         let gate = loop {
@@ -154,6 +156,7 @@ impl Lane {
                 break gate;
             }
         };
+        begin();
         // The overlay goes into the same segment. Left behind, its changes would be replayed over
         // the load by a recovery, although they came before it.
         self.state.write().freeze();

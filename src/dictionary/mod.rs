@@ -49,8 +49,9 @@ pub const TERM_ID_FLAG: u32 = 1 << 30;
 const SHARD_BITS: u32 = 8;
 pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
 
-/// Terms that are read while writers of their shard wait.
-const FEW: usize = 64;
+/// Bytes of terms that are read while writers of their shard wait, and what each look is worth.
+const MOST_AT_ONCE: usize = 8 << 10;
+const LOOK: usize = 100;
 
 /// Made when its first term comes.
 type Shard = OnceLock<Box<RwLock<Terms>>>;
@@ -311,15 +312,20 @@ impl Dictionary {
     ) -> Result<T> {
         let _reading = self.grace.enter();
         let (answer, ids) = look_up()?;
-        // Listings have the terms of a shard one after the other.
-        for some in ids.as_slice().chunk_by(|a, b| shard_of(*a) == shard_of(*b)) {
-            let terms = self.used_shard(shard_of(some[0]));
-            for few in some.chunks(FEW) {
-                let terms = terms.map(|terms| terms.read());
-                for &id in few {
-                    let terms = terms.as_ref().filter(|_| id & TERM_ID_FLAG != 0);
-                    f(id, terms.and_then(|terms| terms.bytes(place_of(id))));
+        let shard = |id: u32| (id & TERM_ID_FLAG != 0).then(|| shard_of(id));
+        // Listings of namespaces have the terms of a shard one after the other.
+        for some in ids.as_slice().chunk_by(|a, b| shard(*a) == shard(*b)) {
+            let terms = shard(some[0]).and_then(|shard| self.used_shard(shard));
+            let (mut held, mut left) = (None, 0);
+            for &id in some {
+                if left == 0 {
+                    // Let go of first: writers get their turn.
+                    drop(held.take());
+                    (held, left) = (terms.map(|terms| terms.read()), MOST_AT_ONCE);
                 }
+                let term = held.as_ref().and_then(|terms| terms.bytes(place_of(id)));
+                left = left.saturating_sub(term.map_or(0, <[u8]>::len) + LOOK);
+                f(id, term);
             }
         }
         Ok(answer)

@@ -135,7 +135,12 @@ defmodule LsmIndex.Routes.Engine do
   @doc "The set of a list, which grows bit by bit if that is long."
   @spec set_of([term]) :: MapSet.t()
   def set_of(ids) when length(ids) <= @bit, do: MapSet.new(ids)
-  def set_of(ids), do: Enum.into(ids, MapSet.new())
+
+  def set_of(ids) do
+    ids
+    |> Enum.chunk_every(@bit)
+    |> Enum.reduce(MapSet.new(), &MapSet.union(&2, MapSet.new(&1)))
+  end
 
   @spec reduce(Routes.t(), Routes.namespace(), acc, (Native.targets(), acc -> acc)) :: acc
         when acc: term
