@@ -256,8 +256,9 @@ fn what_is_loaded_beside_a_reconciliation_stays() {
         });
         thread::sleep(std::time::Duration::from_millis(50));
         let mut reconciler = index.begin_reconciliation(false).expect("begin");
-        assert!(index.delete(b"key", 1).expect("delete"));
+        let deleted = index.delete(b"key", 1);
         watch.shut.store(false, Ordering::SeqCst);
+        assert!(deleted.expect("delete"));
         for thread in [first, second, load] {
             thread.join().expect("joined");
         }
