@@ -3,7 +3,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-postgres test test-newer ci check bench format clean bootstrap fuzz model asan
+.PHONY: help demo demo-postgres test test-newer ci check bench peers format clean bootstrap fuzz model asan
 .NOTPARALLEL:
 
 help: ## this list
@@ -58,6 +58,7 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path model/Cargo.toml
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cd elixir && mix format --check-formatted && mix format --check-formatted ../demo/*.exs ../demo/*/*.exs
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
@@ -75,10 +76,17 @@ bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durabili
 	cd elixir && MIX_ENV=prod mix run bench/durability.exs
 	cd elixir && MIX_ENV=prod mix run bench/filter.exs
 
+# RocksDB is that of the system, with ROCKSDB=1: apt-get install librocksdb-dev libclang-dev
+peers: export ROCKSDB_INCLUDE_DIR ?= /usr/include
+peers: export ROCKSDB_LIB_DIR ?= /usr/lib/$(shell cc -print-multiarch)
+peers: bootstrap ## the engine beside LMDB, redb and fjall; ROCKSDB=1 adds RocksDB (KEYS, ROUNDS, JSON=file)
+	cargo run --release --manifest-path benches/peers/Cargo.toml $(if $(ROCKSDB),--features rocksdb)
+
 format: ## rewrite the sources the way CI wants them
 	cargo fmt
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path model/Cargo.toml
+	cargo fmt --manifest-path benches/peers/Cargo.toml
 	cd elixir && mix format && mix format ../demo/*.exs ../demo/*/*.exs
 
 clean: ## remove everything that was built
