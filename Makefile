@@ -75,6 +75,7 @@ bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durabili
 	cd elixir && MIX_ENV=prod mix run bench/route_index.exs
 	cd elixir && MIX_ENV=prod mix run bench/durability.exs
 	cd elixir && MIX_ENV=prod mix run bench/filter.exs
+	cd elixir && MIX_ENV=prod mix run bench/peers.exs
 
 # RocksDB is that of the system, with ROCKSDB=1: apt-get install librocksdb-dev libclang-dev
 peers: export ROCKSDB_INCLUDE_DIR ?= /usr/include
