@@ -7,6 +7,9 @@ use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::routes::{Target, hand_over};
 
+/// Ids that are resolved together when all are listed.
+const SLICE: usize = 4096;
+
 /// A listing of targets under way, taken a slice at a time, as an index can have millions.
 #[derive(Debug)]
 pub struct Listing {
@@ -52,9 +55,6 @@ impl Listing {
         Ok(any)
     }
 }
-
-/// Ids that are resolved together when all are listed.
-const SLICE: usize = 4096;
 
 impl Index {
     /// Begins a listing of all distinct targets. Changes made meanwhile may or may not be seen.

@@ -5,16 +5,14 @@
 //! is part of the terms, means nothing else meanwhile.
 
 use super::places::State;
-use super::{Address, Dictionary, Scope, TERM_ID_FLAG, id_of, place_of, shard_of};
-use crate::sync::MOMENT;
+use super::{Address, Dictionary, Scope, TERM_ID_FLAG, claim, id_of, place_of, shard_of};
 use crate::sync::atomic::Ordering;
 
 impl Dictionary {
     /// Whether members can be counted without waiting for more than a moment: whoever changes a term
     /// of the name's shard may be at the log.
     pub(crate) fn can_count(&self, namespace: u32) -> bool {
-        let shard = self.used_shard(shard_of(namespace));
-        shard.is_none_or(|terms| terms.try_write_for(MOMENT).is_some())
+        self.used_shard(shard_of(namespace)).is_none_or(|terms| claim(terms, false).is_some())
     }
 
     /// A term of the namespace has its first key.

@@ -140,9 +140,8 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   @doc false
   def add(config, filter, condition_id, shape_id, %{operation: "="} = optimisation, branch_key) do
-    %{field: field, type: type, value: value, and_where: and_where} = optimisation
-    routes = Fields.routes(config, filter)
-    name = {condition_id, field}
+    %{type: type, value: value, and_where: and_where} = optimisation
+    {routes, name} = Fields.locate(config, filter, condition_id, optimisation)
     key = Fields.key!(routes, type, value)
 
     if is_nil(and_where) do
@@ -157,9 +156,8 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   @doc false
   def remove(config, filter, condition_id, shape_id, %{operation: "="} = optimisation, branch_key) do
-    %{field: field, type: type, value: value, and_where: and_where} = optimisation
-    routes = Fields.routes(config, filter)
-    name = {condition_id, field}
+    %{type: type, value: value, and_where: and_where} = optimisation
+    {routes, name} = Fields.locate(config, filter, condition_id, optimisation)
 
     with {:ok, key} <- Fields.key(routes, type, value),
          {:ok, target} <-

@@ -34,6 +34,14 @@ defmodule LsmIndex.Electric.Fields do
     end
   end
 
+  @doc "The routes of a filter, and the namespace that a clause's constant is in."
+  @spec locate(config, filter, condition_id :: term, %{
+          :field => term,
+          optional(atom) => term
+        }) :: {Routes.t(), name}
+  def locate(config, filter, condition_id, %{field: field}),
+    do: {routes(config, filter), {condition_id, field}}
+
   defp open!(%{index: options} = config) do
     case LsmIndex.open(:memory, options) do
       {:ok, index} -> Routes.new(index, settings!(config))

@@ -107,9 +107,8 @@ defmodule LsmIndex.Electric.Shadow do
     answer = config.primary.add_shape(filter, condition_id, shape_id, optimisation, branch_key)
 
     guarded(config, filter, fn ->
-      %{field: field, type: type, value: value} = optimisation
-      routes = Fields.routes(config, filter)
-      name = {condition_id, field}
+      %{type: type, value: value} = optimisation
+      {routes, name} = Fields.locate(config, filter, condition_id, optimisation)
       key = Fields.key!(routes, type, value)
       Fields.change!(routes, :put, name, key, target(shape_id, optimisation, branch_key))
       Fields.remember(config, filter, routes, name, type, value)
@@ -123,9 +122,8 @@ defmodule LsmIndex.Electric.Shadow do
     answer = config.primary.remove_shape(filter, condition_id, shape_id, optimisation, branch_key)
 
     guarded(config, filter, fn ->
-      %{field: field, type: type, value: value} = optimisation
-      routes = Fields.routes(config, filter)
-      name = {condition_id, field}
+      %{type: type, value: value} = optimisation
+      {routes, name} = Fields.locate(config, filter, condition_id, optimisation)
 
       with {:ok, key} <- Fields.key(routes, type, value) do
         target = target(shape_id, optimisation, branch_key)

@@ -175,7 +175,7 @@ defmodule LsmIndex.Electric.OldDoublesTest do
     {filter, shapes} =
       for n <- 1..600, reduce: {OldFilter.new(), %{}} do
         {filter, shapes} ->
-          {after_change, shapes_after} = change(filter, shapes, n)
+          {after_change, shapes_after} = Random.change(OldFilter, filter, shapes, n)
           check(after_change, shapes_after)
           # The filter from before still works.
           check(filter, shapes)
@@ -184,16 +184,6 @@ defmodule LsmIndex.Electric.OldDoublesTest do
 
     emptied = Enum.reduce(Map.keys(shapes), filter, &OldFilter.remove_shape(&2, &1))
     assert emptied == OldFilter.new(new_index: emptied.new_index)
-  end
-
-  defp change(filter, shapes, n) do
-    if map_size(shapes) < 10 or (map_size(shapes) < 60 and Enum.random(1..2) == 1) do
-      where = Random.where()
-      {OldFilter.add_shape(filter, n, "t", where), Map.put(shapes, n, where)}
-    else
-      {id, _where} = Enum.random(shapes)
-      {OldFilter.remove_shape(filter, id), Map.delete(shapes, id)}
-    end
   end
 
   defp check(filter, shapes) do

@@ -58,23 +58,13 @@ defmodule LsmIndex.Electric.ProtocolTest do
     {filter, shapes} =
       for n <- 1..1_500, reduce: {OldFilter.new(new_index: &LsmOldIndex.new/1), %{}} do
         {filter, shapes} ->
-          {filter, shapes} = change(filter, shapes, n)
+          {filter, shapes} = Random.change(OldFilter, filter, shapes, n)
           check(filter, shapes)
           {filter, shapes}
       end
 
     emptied = Enum.reduce(Map.keys(shapes), filter, &OldFilter.remove_shape(&2, &1))
     assert emptied.tables == %{}
-  end
-
-  defp change(filter, shapes, n) do
-    if map_size(shapes) < 10 or (map_size(shapes) < 60 and Enum.random(1..2) == 1) do
-      where = Random.where()
-      {OldFilter.add_shape(filter, n, "t", where), Map.put(shapes, n, where)}
-    else
-      {id, _where} = Enum.random(shapes)
-      {OldFilter.remove_shape(filter, id), Map.delete(shapes, id)}
-    end
   end
 
   defp check(filter, shapes) do

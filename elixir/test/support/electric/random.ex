@@ -71,4 +71,18 @@ defmodule LsmIndex.Test.Electric.Random do
     {field, type} = Enum.random(columns)
     {:other, {Enum.random([:gt, :lt]), field, type, Values.constant(type)}}
   end
+
+  @doc """
+  Adds the n-th shape to a filter, or removes one of some dozens. The filter, and its shapes' clauses
+  by id.
+  """
+  def change(module, filter, shapes, n) do
+    if map_size(shapes) < 10 or (map_size(shapes) < 60 and Enum.random(1..2) == 1) do
+      where = where()
+      {module.add_shape(filter, n, "t", where), Map.put(shapes, n, where)}
+    else
+      {id, _where} = Enum.random(shapes)
+      {module.remove_shape(filter, id), Map.delete(shapes, id)}
+    end
+  end
 end
