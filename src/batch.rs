@@ -1,27 +1,30 @@
 //! Look-ups of many keys at once, in stages, so that their cache misses overlap.
 
-use std::sync::Arc;
-
 use crate::chain::{Chain, IdSet};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Version;
+use crate::rcu::Pin;
 use crate::segment::{Probe, Segment};
+use crate::view::View;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
 const GROUP: usize = 32;
+/// Keys that are looked up under one pin: many, as it takes as long as half a look-up; not so many
+/// that what was replaced meanwhile could not be dropped for long.
+const PINNED: usize = 32 * GROUP;
 
 /// A key that the overlays know nothing of, on its way through the segments.
-struct Pending {
+struct Pending<'p> {
     place: usize,
     probe: Probe,
-    version: Arc<Version>,
+    version: &'p Version,
 }
 
-impl Pending {
+impl<'p> Pending<'p> {
     /// The segment of the key's lane at `depth`, newest first; and what is looked for there.
-    fn at(&mut self, depth: usize) -> (&Segment, &mut Probe) {
+    fn at(&mut self, depth: usize) -> (&'p Segment, &mut Probe) {
         (&self.version.segments[depth], &mut self.probe)
     }
 }
@@ -76,19 +79,8 @@ impl Index {
     ) -> Result<bool> {
         self.check_open()?;
         let mut answers = Answers { left: Some(most), found };
-        let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
-        for (start, group) in keys.chunks(GROUP).enumerate() {
-            let mut fingerprints = [Fingerprint(0); GROUP];
-            for (fingerprint, key) in fingerprints.iter_mut().zip(group) {
-                *fingerprint = self.fingerprint(key.as_ref())?;
-            }
-            for (i, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
-                let place = start * GROUP + i;
-                if let Some(version) = self.ask_overlays(place, fingerprint, &mut answers)? {
-                    pending.push(Pending { place, probe: Probe::new(fingerprint), version });
-                }
-            }
-            self.ask_segments(&mut pending, &mut answers)?;
+        for (i, keys) in keys.chunks(PINNED).enumerate() {
+            self.get_pinned(keys, i * PINNED, &mut answers)?;
             if answers.left.is_none() {
                 return Ok(false);
             }
@@ -96,51 +88,65 @@ impl Index {
         Ok(true)
     }
 
+    /// The ids of some keys, the first of which has the place `start`.
+    fn get_pinned<K: AsRef<[u8]>, F: FnMut(usize, IdSet)>(
+        &self,
+        keys: &[K],
+        start: usize,
+        answers: &mut Answers<F>,
+    ) -> Result<()> {
+        let pin = self.readers.pin();
+        let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
+        for (i, group) in keys.chunks(GROUP).enumerate() {
+            let mut fingerprints = [Fingerprint(0); GROUP];
+            for (fingerprint, key) in fingerprints.iter_mut().zip(group) {
+                *fingerprint = self.fingerprint(key.as_ref())?;
+            }
+            for (j, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
+                let place = start + i * GROUP + j;
+                if let Some(version) = self.ask_overlays(&pin, place, fingerprint, answers)? {
+                    pending.push(Pending { place, probe: Probe::new(fingerprint), version });
+                }
+            }
+            self.ask_segments(&mut pending, answers)?;
+            if answers.left.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Settles the key from the overlays, or gives the segments to ask.
     #[inline]
-    fn ask_overlays<F: FnMut(usize, IdSet)>(
-        &self,
+    fn ask_overlays<'p, F: FnMut(usize, IdSet)>(
+        &'p self,
+        pin: &'p Pin<'_, View>,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
-    ) -> Result<Option<Arc<Version>>> {
+    ) -> Result<Option<&'p Version>> {
         let Some(lane) = self.lane(self.slots.lane(fingerprint)) else {
             answers.take(place, &Chain::default());
             return Ok(None);
         };
-        let state = lane.state.read();
-        if state.closed {
-            return Err(Error::Closed);
-        }
-        let Some(record) = state.overlays().find_map(|overlay| overlay.get(fingerprint)) else {
-            return Ok(Some(Arc::clone(&state.version)));
-        };
-        let mut chain = Chain::default();
-        if chain.push(record) {
-            let ids = answers.admit(&chain);
-            // The caller may do as it likes with an answer, also look up more.
-            drop(state);
-            if let Some(ids) = ids {
-                (answers.found)(place, ids);
-            }
-        } else {
-            drop(state);
+        let settled = lane.view(pin).settled(fingerprint)?;
+        if settled.is_none() {
             self.ask_alone(place, fingerprint, answers)?;
         }
-        Ok(None)
+        Ok(settled)
     }
 
-    /// For the changes of large sets, which take several layers to add up: rare enough to do
-    /// without stages.
-    #[cold]
+    /// For what overlays have, and for the changes of large sets, which take several layers to add
+    /// up: rare enough to do without stages.
     fn ask_alone<F: FnMut(usize, IdSet)>(
         &self,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
     ) -> Result<()> {
-        let Some(left) = answers.left else { return Ok(()) };
-        match self.look_up(fingerprint, left, |chain| answers.admit(chain))? {
+        let lane = self.lane(self.slots.lane(fingerprint));
+        let (Some(left), Some(lane)) = (answers.left, lane) else { return Ok(()) };
+        match lane.lookup_all(fingerprint, self.verify, left, |chain| answers.admit(chain))? {
             Some(Some(ids)) => (answers.found)(place, ids),
             _ => answers.left = None,
         }
@@ -151,7 +157,7 @@ impl Index {
     /// keys a step before any takes the next.
     fn ask_segments<F: FnMut(usize, IdSet)>(
         &self,
-        pending: &mut Vec<Pending>,
+        pending: &mut Vec<Pending<'_>>,
         answers: &mut Answers<F>,
     ) -> Result<()> {
         for depth in 0.. {

@@ -144,7 +144,7 @@ impl Lane {
         // Ids that the active overlay's record leaves open.
         let mut open = Vec::new();
         let (active, frozen, version) = {
-            let state = self.state.read();
+            let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
             }
@@ -201,7 +201,7 @@ impl Lane {
         limits: Limits,
     ) -> bool {
         let growth = plan.growth;
-        let mut state = self.state.write();
+        let mut state = self.change();
         plan.apply(&mut state.active);
         state.logged.note(record);
         self.grow(&mut state, growth);
@@ -210,7 +210,7 @@ impl Lane {
 
     /// Takes in that `record` has changes of this lane that come to nothing.
     pub(crate) fn note_logged(&self, _gate: &Gate<'_>, record: Option<u64>) {
-        self.state.write().logged.note(record);
+        self.change().logged.note(record);
     }
 
     fn grow(&self, state: &mut State, growth: i64) {
@@ -247,7 +247,7 @@ impl<'i> LanePlan<'i> {
 
     /// Makes the changes in a copy of the overlay, for readers not to wait for them.
     pub(crate) fn prepare(&mut self) {
-        let mut overlay = self.lane.state.read().active.clone();
+        let mut overlay = self.lane.state().active.clone();
         self.keys.drain(..).for_each(|plan| plan.apply(&mut overlay));
         self.exchange = Some(overlay);
     }

@@ -17,6 +17,7 @@ use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::purge::Purge;
+use crate::rcu::Readers;
 use crate::reconcile::Reconciliations;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
@@ -26,6 +27,7 @@ use crate::stats::Counters;
 use crate::stripes::Stripes;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, OnceLock};
+use crate::view::View;
 use crate::wal::{Scan, Wal};
 
 /// A multimap from keys (bytes) to sets of ids, safe to share between threads.
@@ -40,6 +42,8 @@ pub struct Index {
     pub(crate) hasher: KeyHasher,
     pub(crate) slots: SlotTable,
     lanes: Box<[OnceLock<Box<Lane>>]>,
+    /// Of the lanes' views.
+    pub(crate) readers: Arc<Readers<View>>,
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
@@ -105,7 +109,7 @@ impl Index {
         index.lock = Mutex::new(Some(lock));
         index.dictionary = Dictionary::open(&index.fs, dir.join(TERMS), index.hasher.clone())?;
         for (number, slot) in (0..meta.num_lanes).zip(&index.lanes) {
-            let lane = Lane::open(&index.fs, &lane_dir(&dir, number), number, &index.dictionary)?;
+            let lane = Lane::open(&index.upkeep(), &lane_dir(&dir, number), number)?;
             slot.get_or_init(|| Box::new(lane));
         }
         let relied_on = index.lanes().map(|lane| lane.keeper.lock().flushed).max().unwrap_or(0);
@@ -143,6 +147,7 @@ impl Index {
             hasher,
             slots: SlotTable::new(num_lanes),
             lanes: (0..num_lanes).map(|_| OnceLock::new()).collect(),
+            readers: Arc::default(),
             limits: config.limits(),
             verify: config.verify,
             counters: Counters::default(),
@@ -189,7 +194,8 @@ impl Index {
     pub(crate) fn lane_or_new(&self, number: usize) -> &Lane {
         self.lanes[number].get_or_init(|| {
             let keeper = Keeper { dir: None, next_number: 1, live_keys: 0, flushed: 0 };
-            Box::new(Lane::new(number as u32, keeper, Version::default(), 0))
+            let number = number as u32;
+            Box::new(Lane::new(number, keeper, Version::default(), 0, &self.readers))
         })
     }
 
@@ -248,6 +254,7 @@ impl Index {
             counters: &self.counters,
             dictionary: &self.dictionary,
             wal: self.wal.as_ref(),
+            readers: &self.readers,
         }
     }
 
@@ -280,7 +287,7 @@ impl Index {
         self.check_open()?;
         let fingerprint = self.fingerprint(key)?;
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.contains(fingerprint, id, self.verify),
+            Some(lane) => lane.contains(&self.readers.pin(), fingerprint, id, self.verify),
             None => Ok(false),
         }
     }
@@ -294,7 +301,7 @@ impl Index {
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(fingerprint, self.verify, most, f),
+            Some(lane) => lane.lookup(&self.readers.pin(), fingerprint, self.verify, most, f),
             None => Ok(Some(f(&Chain::default()))),
         }
     }
@@ -341,6 +348,7 @@ impl Index {
             }
             wal.close();
         }
+        self.readers.reclaim();
         self.dictionary.clear();
         lock.take();
         flushed.and(rest)

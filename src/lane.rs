@@ -6,8 +6,10 @@
 //! 3. `state`, for moments only: never across a segment probe or file operation. A batch takes those
 //!    of all its lanes, ascending; nobody else asks for one while holding another.
 //!
-//! A reader takes `state` shared, asks the overlays, and probes the segments it saw there after
-//! letting go. A flush publishes the new segments and drops the frozen overlay in one step.
+//! A reader looks at the published view first, which takes no lock, and goes straight to the segments
+//! if that says no overlay has the key. Otherwise it takes `state` shared, asks the overlays, and
+//! probes the segments it saw there after letting go. A flush publishes the new segments and drops
+//! the frozen overlay in one step.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,21 +20,24 @@ use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
+use crate::rcu::{Pin, Published, Readers};
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock};
+use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::view::{Changing, View};
 
 /// One lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) number: u32,
-    pub(crate) state: RwLock<State>,
+    state: RwLock<State>,
+    view: Published<View>,
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
     pub(crate) live: AtomicU64,
 }
 
-/// What readers see.
+/// What the lane holds.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) active: Overlay,
@@ -42,6 +47,8 @@ pub(crate) struct State {
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) version: Arc<Version>,
     pub(crate) closed: bool,
+    /// What readers were shown last.
+    pub(crate) shown: Arc<View>,
 }
 
 /// An overlay on its way to a segment.
@@ -134,15 +141,39 @@ impl Patience {
 }
 
 impl Lane {
-    pub(crate) fn new(number: u32, keeper: Keeper, version: Version, live_keys: u64) -> Self {
-        let state = State { version: Arc::new(version), ..State::default() };
-        Self {
+    pub(crate) fn new(
+        number: u32,
+        keeper: Keeper,
+        version: Version,
+        live_keys: u64,
+        readers: &Arc<Readers<View>>,
+    ) -> Self {
+        let lane = Self {
             number,
-            state: RwLock::new(state),
+            state: RwLock::default(),
+            view: Published::new(Arc::default(), Arc::clone(readers)),
             keeper: Mutex::new(keeper),
             gate: Mutex::new(()),
             live: AtomicU64::new(live_keys),
-        }
+        };
+        lane.change().version = Arc::new(version);
+        lane
+    }
+
+    /// The contents; to be let go of soon, and not while segments are probed.
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// The contents, to change them.
+    pub(crate) fn change(&self) -> Changing<'_> {
+        Changing::new(self.state.write(), &self.view)
+    }
+
+    /// What readers see without a lock.
+    #[inline]
+    pub(crate) fn view<'p>(&'p self, pin: &'p Pin<'_, View>) -> &'p View {
+        self.view.get(pin)
     }
 
     /// Keys with a non-empty set.
@@ -162,27 +193,43 @@ impl Lane {
 
     /// Whether some of the changes in memory are in no record of the log.
     pub(crate) fn is_partly_logged(&self) -> bool {
-        let state = self.state.read();
+        let state = self.state();
         state.logged.partial || state.frozen.as_ref().is_some_and(|frozen| frozen.logged.partial)
     }
 
     /// The first record of the log that has changes which are in memory only.
     pub(crate) fn oldest_record(&self) -> Option<u64> {
-        let state = self.state.read();
+        let state = self.state();
         let frozen = state.frozen.as_ref().and_then(|frozen| frozen.logged.records);
         frozen.or(state.logged.records).map(|(first, _)| first)
     }
 
     /// Whether writers should let the flush before catch up.
     pub(crate) fn is_stalled(&self, limits: Limits) -> bool {
-        let state = self.state.read();
+        let state = self.state();
         state.frozen.is_some() && state.active.weight() >= limits.stall_weight(state.version.weight)
     }
 
-    /// Hands what all layers say of a key to `f`, unless that is more than `most` ids to walk. The
-    /// lock is let go before segments are asked.
+    /// Hands what all layers say of a key to `f`, unless that is more than `most` ids to walk.
     #[inline]
     pub(crate) fn lookup<R>(
+        &self,
+        pin: &Pin<'_, View>,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        most: usize,
+        f: impl FnOnce(&Chain<'_>) -> R,
+    ) -> Result<Option<R>> {
+        let Some(version) = self.view(pin).settled(fingerprint)? else {
+            return self.lookup_all(fingerprint, verify, most, f);
+        };
+        let mut chain = Chain::default();
+        version.ask(fingerprint, verify, &mut chain)?;
+        Ok((!chain.exceeds(most)).then(|| f(&chain)))
+    }
+
+    /// The same, the overlays included. The lock is let go before segments are asked.
+    pub(crate) fn lookup_all<R>(
         &self,
         fingerprint: Fingerprint,
         verify: Verify,
@@ -190,7 +237,7 @@ impl Lane {
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
         let (deltas, version) = {
-            let state = self.state.read();
+            let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
             }
@@ -213,12 +260,18 @@ impl Lane {
     /// Whether the pair is in the lane: asks the layers for this one id, and copies nothing.
     pub(crate) fn contains(
         &self,
+        pin: &Pin<'_, View>,
         fingerprint: Fingerprint,
         id: u32,
         verify: Verify,
     ) -> Result<bool> {
+        let mut chain = Chain::default();
+        if let Some(version) = self.view(pin).settled(fingerprint)? {
+            version.ask(fingerprint, verify, &mut chain)?;
+            return Ok(chain.contains(id));
+        }
         let version = {
-            let state = self.state.read();
+            let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
             }
@@ -228,7 +281,6 @@ impl Lane {
             }
             Arc::clone(&state.version)
         };
-        let mut chain = Chain::default();
         version.ask(fingerprint, verify, &mut chain)?;
         Ok(chain.contains(id))
     }
@@ -243,8 +295,9 @@ impl Lane {
         let _keeper = self.keeper.lock();
         let _gate = self.gate.lock();
         let gone = {
-            let mut state = self.state.write();
-            std::mem::replace(&mut *state, State { closed: true, ..State::default() })
+            let mut state = self.change();
+            let shown = Arc::clone(&state.shown);
+            std::mem::replace(&mut *state, State { closed: true, shown, ..State::default() })
         };
         drop(gone);
     }

@@ -123,7 +123,7 @@ impl Index {
         let mut known = Vec::new();
         lane.load_new_keys(&pairs, &mut known, &self.upkeep(), begin)?;
         // The overlay may have been frozen for a segment that was not made.
-        self.note(lane.state.read().frozen.is_some());
+        self.note(lane.state().frozen.is_some());
         // Keys that the index has already take the ordinary way.
         let mut wanted = Vec::new();
         for of_key in known.chunk_by(|a, b| a.0 == b.0) {

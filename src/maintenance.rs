@@ -22,13 +22,14 @@ impl Index {
     /// Those of the flush; the work is still to be done then.
     pub fn work(&self) -> Result<bool> {
         self.check_writable()?;
+        self.readers.reclaim();
         // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
         self.work_waits.store(false, Ordering::SeqCst);
         let first = self.next_lane.load(Ordering::Relaxed);
         let lanes = self.num_lanes() as usize;
         for number in (first..lanes).chain(0..first.min(lanes)) {
             let Some(lane) = self.lane(number) else { continue };
-            if lane.state.read().frozen.is_some() {
+            if lane.state().frozen.is_some() {
                 self.work_waits.store(true, Ordering::SeqCst);
                 self.next_lane.store((number + 1) % lanes, Ordering::Relaxed);
                 return self.flush_full(lane).map(|()| true);
@@ -63,7 +64,7 @@ impl Index {
     fn flush_full(&self, lane: &Lane) -> Result<()> {
         lane.flush_frozen(&self.upkeep())?;
         let _gate = lane.gate();
-        let froze = lane.state.write().freeze_if_full(self.limits);
+        let froze = lane.change().freeze_if_full(self.limits);
         self.note(froze);
         Ok(())
     }
@@ -241,7 +242,7 @@ impl Index {
             ..Stats::default()
         };
         for lane in self.lanes() {
-            let state = lane.state.read();
+            let state = lane.state();
             stats.total_overlay_entries += state.overlays().map(|o| o.len() as u64).sum::<u64>();
             stats.lanes_to_flush += u64::from(state.frozen.is_some());
             let segments = &state.version.segments;
@@ -270,7 +271,7 @@ impl Index {
             ..Memory::default()
         };
         for lane in self.lanes() {
-            let state = lane.state.read();
+            let state = lane.state();
             memory.tables += size_of::<Lane>() as u64;
             memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
             for segment in &state.version.segments {

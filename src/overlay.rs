@@ -1,8 +1,11 @@
 //! The mutable table of a lane's recent changes.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 
 use crate::hash::Fingerprint;
+use crate::presence::Presence;
 use crate::record::{Ids, Record, RecordRef};
 use crate::word::{Unpacked, Word};
 
@@ -13,6 +16,10 @@ pub(crate) struct Overlay {
     lists: Vec<Record>,
     free: Vec<u32>,
     weight: usize,
+    /// What readers ask first: it has every key of the table, and some that left it.
+    presence: Arc<Presence>,
+    /// Keys that changed `presence` since it was made.
+    shown: usize,
 }
 
 /// The fingerprint in two halves, so that an entry takes 12 bytes and not 16.
@@ -61,6 +68,11 @@ impl Overlay {
             + self.lists.capacity() * size_of::<Record>()
             + self.free.capacity() * size_of::<u32>()
             + lists
+            + self.presence.memory()
+    }
+
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     #[inline]
@@ -128,6 +140,22 @@ impl Overlay {
         self.table.insert_unique(spread(fingerprint), Entry::new(fingerprint, word), |e| {
             spread(e.fingerprint())
         });
+        self.show(fingerprint);
+    }
+
+    /// Lets readers know of a key that is in the table now.
+    fn show(&mut self, fingerprint: Fingerprint) {
+        let room = self.table.capacity();
+        if self.presence.suits(room) && self.shown <= 2 * room {
+            self.shown += usize::from(self.presence.add(fingerprint));
+            return;
+        }
+        // The table grew, or most of what is shown has left it.
+        let presence = Presence::for_keys(room);
+        for entry in &self.table {
+            presence.add(entry.fingerprint());
+        }
+        (self.presence, self.shown) = (Arc::new(presence), self.table.len());
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Fingerprint, RecordRef<'_>)> {

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::change::Op;
 use crate::config::Durability;
-use crate::dictionary::{Scope, Stay, TERM_ID_FLAG};
+use crate::dictionary::{Scope, TERM_ID_FLAG};
 use crate::error::Result;
+use crate::grace::Stay;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::routes::Target;
@@ -212,7 +213,7 @@ impl Reconciler {
             self.found.0[number].lock().keep(key, id);
             // Others may have removed it meanwhile.
             if let Some(lane) = index.lane(number) {
-                there |= lane.contains(key, id, index.verify)?;
+                there |= lane.contains(&index.readers.pin(), key, id, index.verify)?;
             }
         }
         Ok(there)

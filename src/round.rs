@@ -84,7 +84,7 @@ impl Index {
 
     fn segment_bytes(&self) -> usize {
         let bytes = |lane: &crate::lane::Lane| {
-            lane.state.read().version.segments.iter().map(|s| s.byte_len()).sum::<usize>()
+            lane.state().version.segments.iter().map(|s| s.byte_len()).sum::<usize>()
         };
         self.lanes().map(bytes).sum()
     }

@@ -12,7 +12,7 @@ impl Lane {
     /// copied first (it is small), so that writers wait for the copy only.
     pub(crate) fn for_each_key(&self, mut f: impl FnMut(Fingerprint, &[u32])) -> Result<()> {
         let (active, frozen, version) = {
-            let state = self.state.read();
+            let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
             }

@@ -11,6 +11,17 @@ mod real {
         RwLockWriteGuard,
     };
     pub(crate) use std::sync::{OnceLock, atomic};
+
+    /// A number of the calling thread's own, to spread counters by; small ones first.
+    #[inline]
+    pub(crate) fn thread_number() -> usize {
+        static THREADS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+        thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, atomic::Ordering::Relaxed);
+        }
+        // A thread that is ending may have none any more.
+        NUMBER.try_with(|number| *number).unwrap_or_default()
+    }
 }
 
 #[cfg(not(shuttle))]

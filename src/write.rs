@@ -12,6 +12,7 @@ use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::{Gate, Lane, Patience};
 use crate::sync::atomic::Ordering;
+use crate::view::Changing;
 use crate::wal::{Payload, Wal};
 
 /// One change of a batch: what to do with which pair of key and id.
@@ -277,11 +278,12 @@ impl Index {
             _ => None,
         };
         // All at once: whoever looks from now on sees the whole batch.
-        let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.state.write()).collect();
+        let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.change()).collect();
         let mut froze = false;
         for (plan, state) in plans.iter_mut().zip(&mut states) {
             froze |= plan.publish(state, record, self.limits);
         }
+        states.iter_mut().for_each(Changing::show);
         drop(states);
         self.note(froze);
         Ok(Attempt::Done(changed))

@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 pub(crate) use shuttle::sync::atomic;
 use shuttle::sync::{self, TryLockError};
 
+/// A number of the calling task's own.
+pub(crate) fn thread_number() -> usize {
+    usize::from(shuttle::current::me())
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
@@ -109,11 +114,6 @@ pub(crate) struct RwLockWriteGuard<'a, T> {
 }
 
 impl<T> RwLock<T> {
-    pub(crate) fn new(value: T) -> Self {
-        let (data, writer) = (sync::RwLock::new(value), sync::Mutex::new(()));
-        Self { data, writer, readers: std::sync::Mutex::default() }
-    }
-
     fn shared(&self) -> sync::RwLockReadGuard<'_, T> {
         self.data.read().unwrap_or_else(PoisonError::into_inner)
     }

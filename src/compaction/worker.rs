@@ -14,9 +14,11 @@ use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::overlay::Overlay;
+use crate::rcu::Readers;
 use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::stats::Counters;
 use crate::sync::atomic::Ordering;
+use crate::view::View;
 use crate::wal::Wal;
 
 /// What flushes and merges need of the index around the lane.
@@ -26,6 +28,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) counters: &'i Counters,
     pub(crate) dictionary: &'i Dictionary,
     pub(crate) wal: Option<&'i Wal>,
+    pub(crate) readers: &'i Arc<Readers<View>>,
 }
 
 /// A new segment in the making, and what it replaces.
@@ -101,14 +104,14 @@ impl Lane {
 
     fn freeze_active(&self) {
         let _gate = self.gate();
-        let mut state = self.state.write();
+        let mut state = self.change();
         if state.frozen.is_none() {
             state.freeze();
         }
     }
 
     fn below_active(&self) -> (Option<Arc<Frozen>>, Arc<Version>) {
-        let state = self.state.read();
+        let state = self.state();
         (state.frozen.clone(), Arc::clone(&state.version))
     }
 
@@ -152,16 +155,16 @@ impl Lane {
             self.make_room(&mut keeper, pairs.len(), upkeep)?;
             let gate = self.gate();
             // Writers may have filled another one meanwhile.
-            if self.state.read().frozen.is_none() {
+            if self.state().frozen.is_none() {
                 break gate;
             }
         };
         begin();
         // The overlay goes into the same segment. Left behind, its changes would be replayed over
         // the load by a recovery, although they came before it.
-        self.state.write().freeze();
+        self.change().freeze();
         let (frozen, version) = self.below_active();
-        if self.state.read().closed {
+        if self.state().closed {
             return Err(Error::Closed);
         }
         let bottom = version.segments.is_empty();
@@ -245,11 +248,12 @@ impl Lane {
         }
         (keeper.live_keys, keeper.flushed) = (live_keys, all_flushed);
         let dropped = {
-            let mut state = self.state.write();
+            let mut state = self.change();
             let frozen = if flushed.is_some() { state.frozen.take() } else { None };
             (std::mem::replace(&mut state.version, Arc::new(next)), frozen)
         };
         drop(dropped);
+        upkeep.readers.reclaim();
         for segment in replaced.iter().filter(|s| s.is_on_disk()) {
             // A file that stays behind costs space until the next open, not correctness.
             let removed = upkeep.fs.remove(segment.path());
@@ -290,10 +294,11 @@ impl Lane {
         }
     }
 
-    /// Opens a lane as its manifest describes it; `dictionary` has been read already.
-    pub(crate) fn open(fs: &Fs, dir: &Path, number: u32, dictionary: &Dictionary) -> Result<Self> {
+    /// Opens a lane as its manifest describes it; the dictionary has been read already.
+    pub(crate) fn open(upkeep: &Upkeep<'_>, dir: &Path, number: u32) -> Result<Self> {
+        let fs = upkeep.fs;
         let manifest = Manifest::load(fs, dir, number)?;
-        dictionary.check_extent(manifest.terms)?;
+        upkeep.dictionary.check_extent(manifest.terms)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
@@ -307,7 +312,8 @@ impl Lane {
             live_keys: manifest.live_keys,
             flushed: manifest.flushed,
         };
-        Ok(Self::new(number, keeper, Version::new(segments), manifest.live_keys))
+        let version = Version::new(segments);
+        Ok(Self::new(number, keeper, version, manifest.live_keys, upkeep.readers))
     }
 }
 

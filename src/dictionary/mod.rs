@@ -13,7 +13,6 @@
 //! published (`docs/format.md`). Reference counts are not stored: opening counts them anew.
 
 mod arena;
-mod grace;
 mod log;
 mod members;
 mod namespaces;
@@ -31,12 +30,11 @@ use std::sync::Arc;
 use crate::chain::IdSet;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
+use crate::grace::{Grace, Stay};
 use crate::hash::KeyHasher;
 use crate::mmap::MappedBytes;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{MOMENT, Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
-use grace::Grace;
-pub(crate) use grace::Stay;
 pub(crate) use log::{Extent, TermLog};
 pub(crate) use namespaces::Unsettled;
 pub(crate) use scope::Scope;

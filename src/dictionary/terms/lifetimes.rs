@@ -1,11 +1,11 @@
 //! How places come to life and go: counted, idle, a round's candidates, passing, free.
 
 use super::{SLICE, Terms};
-use crate::dictionary::grace::Grace;
 use crate::dictionary::members::Members;
 use crate::dictionary::places::State;
 use crate::dictionary::scope::Scope;
 use crate::dictionary::table::{MAX_PLACES, Table};
+use crate::grace::Grace;
 
 /// Idle bytes of a shard that are not worth telling.
 const MIN_NOTICE: usize = 32 << 10;

@@ -1,0 +1,202 @@
+//! Read-copy-update (McKenney and Slingwine, 1998): readers look at a value while others put a new
+//! one in its place. A reader takes no lock and counts no reference per value, it is counted once for
+//! all it looks at; what was replaced is dropped when nobody can be looking at it any more.
+#![expect(unsafe_code, reason = "a value's life ends with its grace period, which no type tells")]
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::grace::{Grace, Reading};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+/// The readers of a number of values, and what was replaced under their eyes.
+#[derive(Debug)]
+pub(crate) struct Readers<T> {
+    grace: Grace,
+    /// With the generation they were replaced in.
+    retired: Mutex<Vec<(usize, Arc<T>)>>,
+}
+
+/// A reader under way. While it is, nothing that is replaced is dropped: it should not stay long.
+#[derive(Debug)]
+pub(crate) struct Pin<'r, T> {
+    readers: &'r Readers<T>,
+    _reading: Reading<'r>,
+}
+
+/// A value for readers to look at, one after the other.
+#[derive(Debug)]
+pub(crate) struct Published<T> {
+    /// Of [`Arc::into_raw`]; the reference it stands for is this cell's.
+    current: AtomicPtr<T>,
+    readers: Arc<Readers<T>>,
+    owned: PhantomData<Arc<T>>,
+}
+
+impl<T> Default for Readers<T> {
+    fn default() -> Self {
+        Self { grace: Grace::default(), retired: Mutex::new(Vec::new()) }
+    }
+}
+
+impl<T> Readers<T> {
+    /// Never waits.
+    #[inline]
+    pub(crate) fn pin(&self) -> Pin<'_, T> {
+        Pin { readers: self, _reading: self.grace.enter() }
+    }
+
+    /// Drops what was replaced and nobody looks at. The values' destructors run here, so this is for
+    /// those who have time and hold no lock.
+    pub(crate) fn reclaim(&self) {
+        let over: Vec<_> = {
+            let mut retired = self.retired.lock();
+            retired.extract_if(.., |(stamp, _)| self.grace.is_over(*stamp)).collect()
+        };
+        drop(over);
+    }
+}
+
+impl<T> Published<T> {
+    pub(crate) fn new(value: Arc<T>, readers: Arc<Readers<T>>) -> Self {
+        let current = AtomicPtr::new(Arc::into_raw(value).cast_mut());
+        Self { current, readers, owned: PhantomData }
+    }
+
+    /// The present value, for as long as the reader stays.
+    #[inline]
+    pub(crate) fn get<'p>(&'p self, pin: &'p Pin<'_, T>) -> &'p T {
+        assert!(std::ptr::eq(pin.readers, &raw const *self.readers), "a reader of other values");
+        let current = self.current.load(Ordering::SeqCst);
+        // SAFETY: the pointer is of `Arc::into_raw`, so it is valid for as long as the reference it
+        // stands for is there. That is this cell's, which `'p` keeps from being dropped, until
+        // `replace` hands it to `retired` with a stamp. From there only `reclaim` of the same
+        // readers (asserted above) takes it, once the grace period of its stamp is over; and it is
+        // not over before `pin`, which `'p` keeps too, is gone: everything here is sequentially
+        // consistent, so a pin that saw the old pointer had been counted before the swap, in the
+        // generation of the stamp or the one before, and `Grace` waits for both. Values are only
+        // ever shared, never changed.
+        unsafe { &*current }
+    }
+
+    /// Puts a new value in the place of the present one, which stays until [`Readers::reclaim`].
+    pub(crate) fn replace(&self, value: Arc<T>) {
+        let old = self.current.swap(Arc::into_raw(value).cast_mut(), Ordering::SeqCst);
+        let stamp = self.readers.grace.stamp();
+        // SAFETY: the pointer is of `Arc::into_raw`, and its reference was this cell's. The swap
+        // took it out, so nobody else takes it over.
+        let old = unsafe { Arc::from_raw(old) };
+        self.readers.retired.lock().push((stamp, old));
+    }
+}
+
+impl<T> Drop for Published<T> {
+    fn drop(&mut self) {
+        let current = self.current.load(Ordering::SeqCst);
+        // SAFETY: as in `replace`; whoever got a reference from `get` borrowed this cell, and is
+        // gone.
+        drop(unsafe { Arc::from_raw(current) });
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use super::*;
+
+    /// Counts how many of its kind are there.
+    struct Counted(usize, Arc<AtomicUsize>);
+
+    impl Counted {
+        fn new(value: usize, count: &Arc<AtomicUsize>) -> Arc<Self> {
+            count.fetch_add(1, Ordering::SeqCst);
+            Arc::new(Self(value, Arc::clone(count)))
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::SeqCst);
+            self.0 = usize::MAX;
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_stays_until_the_reader_is_gone() {
+        let count = Arc::default();
+        let readers = Arc::default();
+        let cell = Published::new(Counted::new(1, &count), Arc::clone(&readers));
+        let pin = readers.pin();
+        let seen = cell.get(&pin);
+        cell.replace(Counted::new(2, &count));
+        readers.reclaim();
+        assert_eq!((seen.0, cell.get(&pin).0), (1, 2));
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        drop(pin);
+        readers.reclaim();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        // Nobody looks: at once.
+        cell.replace(Counted::new(3, &count));
+        readers.reclaim();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        drop(cell);
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_cell_leaves_what_it_replaced_to_its_readers() {
+        let count = Arc::default();
+        let readers = Arc::default();
+        let cell = Published::new(Counted::new(1, &count), Arc::clone(&readers));
+        let pin = readers.pin();
+        cell.replace(Counted::new(2, &count));
+        drop(cell);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        drop(pin);
+        drop(readers);
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a reader of other values")]
+    fn a_pin_of_other_readers_is_refused() {
+        let (readers, others) = (Arc::default(), Readers::default());
+        let cell = Published::new(Arc::new(1), readers);
+        cell.get(&others.pin());
+    }
+
+    #[test]
+    fn threads_never_see_what_is_gone() {
+        let count = Arc::default();
+        let readers: Arc<Readers<Counted>> = Arc::default();
+        let cell = Published::new(Counted::new(0, &count), Arc::clone(&readers));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while !done.load(Ordering::SeqCst) {
+                        let pin = readers.pin();
+                        let seen = cell.get(&pin);
+                        assert!(seen.0 >= last && seen.0 != usize::MAX);
+                        std::thread::yield_now();
+                        assert!(seen.0 >= last && seen.0 != usize::MAX);
+                        last = seen.0;
+                    }
+                });
+            }
+            for value in 1..if cfg!(miri) { 50 } else { 5_000 } {
+                cell.replace(Counted::new(value, &count));
+                readers.reclaim();
+                if value % 16 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        readers.reclaim();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}

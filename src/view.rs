@@ -1,0 +1,91 @@
+//! What readers see of a lane without asking for its lock.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::hash::Fingerprint;
+use crate::lane::{State, Version};
+use crate::presence::Presence;
+use crate::rcu::Published;
+use crate::sync::RwLockWriteGuard;
+
+/// Which segments there are, and of which keys the overlays may have changes.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    version: Arc<Version>,
+    active: Arc<Presence>,
+    frozen: Option<Arc<Presence>>,
+    closed: bool,
+}
+
+impl View {
+    fn of(state: &State) -> Self {
+        Self {
+            version: Arc::clone(&state.version),
+            active: Arc::clone(state.active.presence()),
+            frozen: state.frozen.as_ref().map(|frozen| Arc::clone(frozen.overlay.presence())),
+            closed: state.closed,
+        }
+    }
+
+    fn is_of(&self, state: &State) -> bool {
+        let frozen = state.frozen.as_ref().map(|frozen| frozen.overlay.presence());
+        Arc::ptr_eq(&self.version, &state.version)
+            && Arc::ptr_eq(&self.active, state.active.presence())
+            && self.frozen.as_ref().map(Arc::as_ptr) == frozen.map(Arc::as_ptr)
+            && self.closed == state.closed
+    }
+
+    /// The segments, if no overlay has a change of the key; none if one may.
+    #[inline]
+    pub(crate) fn settled(&self, fingerprint: Fingerprint) -> Result<Option<&Version>> {
+        if self.closed {
+            return Err(Error::Closed);
+        }
+        let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.may_have(fingerprint));
+        Ok((!frozen && !self.active.may_have(fingerprint)).then_some(&*self.version))
+    }
+}
+
+/// A lane's contents, for who changes them: readers see what came of it when this goes, or before.
+pub(crate) struct Changing<'l> {
+    state: RwLockWriteGuard<'l, State>,
+    view: &'l Published<View>,
+}
+
+impl<'l> Changing<'l> {
+    pub(crate) fn new(state: RwLockWriteGuard<'l, State>, view: &'l Published<View>) -> Self {
+        Self { state, view }
+    }
+
+    /// Lets readers see the changes. Of those to several lanes, all have to be shown before the lock
+    /// of one is let go, or readers would see a part.
+    pub(crate) fn show(&mut self) {
+        if !self.state.shown.is_of(&self.state) {
+            let view = Arc::new(View::of(&self.state));
+            self.state.shown = Arc::clone(&view);
+            self.view.replace(view);
+        }
+    }
+}
+
+impl Deref for Changing<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.show();
+    }
+}
