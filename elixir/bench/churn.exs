@@ -1,0 +1,213 @@
+# What look-ups take while the index changes, and what the changes leave:
+#
+#     mix run bench/churn.exs                          # 1 M keys, 20 s each
+#     LSM_BENCH_KEYS=10000000 LSM_BENCH_SECONDS=60 mix run bench/churn.exs
+#
+# Keys are replaced, the oldest by a new one each time, so the index stays as large as it is: first
+# at the pace of a tenth of all keys a minute, then as fast as one process can. Meanwhile another
+# process looks up random keys and takes the time of each call. In turns with that, ten times a
+# second, it takes the time of a call that does nothing: the same process on the same busy cores. What
+# it sees there is the machine's and the VM's doing, and only the difference is the index's.
+
+Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/histogram.exs", __DIR__)
+
+defmodule Bench.Churn do
+  alias Bench.{Histogram, Measure, Table}
+
+  @slice_ms 50
+  @sample_ms 250
+  # Replacements that are made at once.
+  @together 100
+  @lookups 100_000
+
+  def run(keys, seconds) do
+    directory = Path.join(System.tmp_dir!(), "lsm_index_churn_#{System.os_time()}")
+    {:ok, index} = LsmIndex.open(directory)
+    {:ok, ^keys} = LsmIndex.load(index, Stream.map(1..keys, &{key(&1), &1}))
+    :ok = LsmIndex.compact(index)
+
+    paces = [{"a tenth a minute", keys / 10 / 60}, {"full churn", :full}]
+
+    {results, _first} =
+      Enum.map_reduce(paces, 1, fn {name, pace}, first ->
+        result = churn(index, first, keys, pace, seconds)
+        {{name, result}, first + result.replaced}
+      end)
+
+    print(results, keys, seconds)
+    LsmIndex.close(index)
+    File.rm_rf!(directory)
+  end
+
+  defp key(i), do: <<1::32, i::64>>
+
+  # The keys `first..first + keys - 1` are there, and so many of them in the end, later ones.
+  defp churn(index, first, keys, pace, seconds) do
+    before = LsmIndex.stats(index)
+    cpu = cpu_ms()
+    place = :atomics.new(1, [])
+    :atomics.put(place, 1, first)
+    writer = Task.async(fn -> replace(index, place, keys, pace, deadline(seconds)) end)
+    sampler = Task.async(fn -> sample(index, deadline(seconds), []) end)
+    {lookups, control} = alone(fn -> look_up(index, place, keys, deadline(seconds)) end)
+    replaced = Task.await(writer, :infinity)
+    shares = Task.await(sampler, :infinity)
+    later = LsmIndex.stats(index)
+
+    %{
+      lookups: lookups,
+      control: control,
+      replaced: replaced,
+      overlays: shares,
+      cpu: cpu_ms() - cpu,
+      flushes: later.flushes - before.flushes,
+      stalls: later.stalls - before.stalls,
+      amplification:
+        (later.written_keys - before.written_keys) /
+          max(later.flushed_keys - before.flushed_keys, 1),
+      segments: later.total_segments,
+      bytes: LsmIndex.memory(index).total / keys,
+      files: Measure.file_bytes(index.path) / keys
+    }
+  end
+
+  defp deadline(seconds), do: System.monotonic_time(:millisecond) + round(seconds * 1000)
+
+  defp replace(index, place, keys, pace, deadline) do
+    started = System.monotonic_time(:millisecond)
+    replace(index, place, keys, pace, deadline, started, 0)
+  end
+
+  defp replace(index, place, keys, pace, deadline, started, count) do
+    now = System.monotonic_time(:millisecond)
+
+    cond do
+      now >= deadline ->
+        count
+
+      is_number(pace) and count > (now - started) / 1000 * pace ->
+        Process.sleep(1)
+        replace(index, place, keys, pace, deadline, started, count)
+
+      true ->
+        oldest = :atomics.get(place, 1)
+
+        for i <- oldest..(oldest + @together - 1) do
+          :ok = LsmIndex.put(index, key(i + keys), rem(i + keys, 2_147_483_647))
+          :ok = LsmIndex.delete(index, key(i), rem(i, 2_147_483_647))
+        end
+
+        :atomics.add(place, 1, @together)
+        replace(index, place, keys, pace, deadline, started, count + @together)
+    end
+  end
+
+  # Of all native memory, how much is overlays'.
+  defp sample(index, deadline, shares) do
+    memory = LsmIndex.memory(index)
+    shares = [memory.overlays / memory.total | shares]
+
+    if System.monotonic_time(:millisecond) < deadline do
+      Process.sleep(@sample_ms)
+      sample(index, deadline, shares)
+    else
+      Enum.sum(shares) / length(shares)
+    end
+  end
+
+  # No garbage collection of the bench's own in between: a heap that lasts.
+  defp alone(fun) do
+    parent = self()
+    options = [:link, min_heap_size: 32_000_000]
+    pid = :erlang.spawn_opt(fn -> send(parent, {self(), fun.()}) end, options)
+
+    receive do
+      {^pid, result} -> result
+    end
+  end
+
+  defp look_up(index, place, keys, deadline) do
+    {lookups, control} = {Histogram.new(), Histogram.new()}
+    offsets = List.to_tuple(for _ <- 1..@lookups, do: :rand.uniform(keys) - 1)
+    slices(index, place, offsets, {lookups, control}, deadline, 0)
+    {lookups, control}
+  end
+
+  defp slices(index, place, offsets, {lookups, control} = both, deadline, at) do
+    now = System.monotonic_time(:millisecond)
+
+    if now < deadline do
+      get = &LsmIndex.get/2
+      nothing = &nothing/2
+      at = slice(get, index, place, offsets, lookups, now + @slice_ms, at)
+      at = slice(nothing, index, place, offsets, control, now + 2 * @slice_ms, at)
+      slices(index, place, offsets, both, deadline, at)
+    end
+  end
+
+  defp slice(call, index, place, offsets, histogram, until, at) do
+    oldest = :atomics.get(place, 1)
+
+    at =
+      Enum.reduce(1..100, at, fn _, at ->
+        key = key(oldest + elem(offsets, at))
+        started = :erlang.monotonic_time()
+        call.(index, key)
+        Histogram.add(histogram, :erlang.monotonic_time() - started)
+        rem(at + 1, @lookups)
+      end)
+
+    if System.monotonic_time(:millisecond) < until,
+      do: slice(call, index, place, offsets, histogram, until, at),
+      else: at
+  end
+
+  defp nothing(_index, _key), do: []
+
+  # Of this VM, all its threads together.
+  defp cpu_ms do
+    {ms, _since_last} = :erlang.statistics(:runtime)
+    ms
+  end
+
+  defp print(results, keys, seconds) do
+    latencies =
+      for {name, result} <- results,
+          {what, quantile} <- [{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}] do
+        with_index = Histogram.quantile(result.lookups, quantile) / 1000
+        without = Histogram.quantile(result.control, quantile) / 1000
+        target = %{"p99" => "5", "p99.9" => "20"}[what]
+        ["#{name}, #{what}", with_index - without, target, with_index, without]
+      end
+
+    Table.print(
+      "Look-ups in churn, #{keys} keys, #{seconds} s each (microseconds per call)",
+      ["", "more than nothing", "target", "a look-up", "a call that does nothing"],
+      latencies
+    )
+
+    columns = for {_name, result} <- results, do: result
+    row = fn name, target, figure -> [name, target | Enum.map(columns, figure)] end
+
+    Table.print(
+      "What the changes take and leave, #{keys} keys",
+      ["", "target" | Enum.map(results, &elem(&1, 0))],
+      [
+        row.("keys replaced a second", nil, &(&1.replaced / seconds)),
+        row.("keys written per key flushed", "12", & &1.amplification),
+        row.("overlays, % of native memory", "8", &(100 * &1.overlays)),
+        row.("native memory, bytes per key", nil, & &1.bytes),
+        row.("files and log, bytes per key", nil, & &1.files),
+        row.("segments", nil, & &1.segments),
+        row.("flushes", nil, & &1.flushes),
+        row.("writers that waited", nil, & &1.stalls),
+        row.("processor time of the VM, % of a core", nil, &(&1.cpu / seconds / 10))
+      ]
+    )
+  end
+end
+
+keys = String.to_integer(System.get_env("LSM_BENCH_KEYS", "1000000"))
+seconds = String.to_integer(System.get_env("LSM_BENCH_SECONDS", "20"))
+Bench.Churn.run(keys, seconds)
