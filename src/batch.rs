@@ -4,10 +4,9 @@ use crate::chain::{Chain, IdSet};
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::lane::Version;
-use crate::rcu::Pin;
+use crate::lane::{Lane, Version};
 use crate::segment::{Probe, Segment};
-use crate::view::View;
+use crate::view::Reader;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
 const GROUP: usize = 32;
@@ -19,6 +18,7 @@ const PINNED: usize = 32 * GROUP;
 struct Pending<'p> {
     place: usize,
     probe: Probe,
+    lane: &'p Lane,
     version: &'p Version,
 }
 
@@ -95,7 +95,7 @@ impl Index {
         start: usize,
         answers: &mut Answers<F>,
     ) -> Result<()> {
-        let pin = self.readers.pin();
+        let reader = self.reader();
         let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
         for (i, group) in keys.chunks(GROUP).enumerate() {
             let mut fingerprints = [Fingerprint(0); GROUP];
@@ -104,11 +104,11 @@ impl Index {
             }
             for (j, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
                 let place = start + i * GROUP + j;
-                if let Some(version) = self.ask_overlays(&pin, place, fingerprint, answers)? {
-                    pending.push(Pending { place, probe: Probe::new(fingerprint), version });
+                if let Some(key) = self.ask_overlays(&reader, place, fingerprint, answers)? {
+                    pending.push(key);
                 }
             }
-            self.ask_segments(&mut pending, answers)?;
+            self.ask_segments(&reader, &mut pending, answers)?;
             if answers.left.is_none() {
                 break;
             }
@@ -120,32 +120,32 @@ impl Index {
     #[inline]
     fn ask_overlays<'p, F: FnMut(usize, IdSet)>(
         &'p self,
-        pin: &'p Pin<'_, View>,
+        reader: &'p Reader<'_>,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
-    ) -> Result<Option<&'p Version>> {
+    ) -> Result<Option<Pending<'p>>> {
         let Some(lane) = self.lane(self.slots.lane(fingerprint)) else {
             answers.take(place, &Chain::default());
             return Ok(None);
         };
-        let settled = lane.view(pin).settled(fingerprint)?;
-        if settled.is_none() {
-            self.ask_alone(place, fingerprint, answers)?;
-        }
-        Ok(settled)
+        let Some(version) = lane.view(&reader.pin).settled(fingerprint)? else {
+            self.ask_alone(lane, place, fingerprint, answers)?;
+            return Ok(None);
+        };
+        Ok(Some(Pending { place, probe: Probe::new(fingerprint), lane, version }))
     }
 
     /// For what overlays have, and for the changes of large sets, which take several layers to add
     /// up: rare enough to do without stages.
     fn ask_alone<F: FnMut(usize, IdSet)>(
         &self,
+        lane: &Lane,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
     ) -> Result<()> {
-        let lane = self.lane(self.slots.lane(fingerprint));
-        let (Some(left), Some(lane)) = (answers.left, lane) else { return Ok(()) };
+        let Some(left) = answers.left else { return Ok(()) };
         match lane.lookup_all(fingerprint, self.verify, left, |chain| answers.admit(chain))? {
             Some(Some(ids)) => (answers.found)(place, ids),
             _ => answers.left = None,
@@ -157,6 +157,7 @@ impl Index {
     /// keys a step before any takes the next.
     fn ask_segments<F: FnMut(usize, IdSet)>(
         &self,
+        reader: &Reader<'_>,
         pending: &mut Vec<Pending<'_>>,
         answers: &mut Answers<F>,
     ) -> Result<()> {
@@ -164,6 +165,7 @@ impl Index {
             pending.retain(|key| {
                 let more = depth < key.version.segments.len();
                 if !more {
+                    reader.pay(key.lane, key.probe.fingerprint, depth);
                     answers.take(key.place, &Chain::default());
                 }
                 more
@@ -185,7 +187,7 @@ impl Index {
             }
             let mut outcome = Ok(());
             pending.retain_mut(|key| {
-                let place = key.place;
+                let (place, lane) = (key.place, key.lane);
                 let (segment, probe) = key.at(depth);
                 let record = match segment.finish(probe, self.verify) {
                     Ok(Some(record)) => record,
@@ -195,10 +197,11 @@ impl Index {
                         return false;
                     }
                 };
+                reader.pay(lane, probe.fingerprint, depth + 1);
                 let mut chain = Chain::default();
                 if chain.push(record) {
                     answers.take(place, &chain);
-                } else if let Err(e) = self.ask_alone(place, probe.fingerprint, answers) {
+                } else if let Err(e) = self.ask_alone(lane, place, probe.fingerprint, answers) {
                     outcome = Err(e);
                 }
                 false

@@ -1,7 +1,10 @@
 //! Options of an index, their defaults and their domains.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::hash::{HashKey, NUM_SLOTS};
+use crate::pace::Pace;
 
 /// Lanes of an index, unless said otherwise.
 pub const DEFAULT_LANES: u32 = 64;
@@ -59,6 +62,9 @@ pub struct Config {
     /// Opens an index whose log is damaged, leaving out what cannot be read; see
     /// [`Recovery::dropped`](crate::Recovery::dropped).
     pub salvage: bool,
+    /// Counts what flushes and merges write, here and in all indexes that share it; whoever calls
+    /// [`Index::work`](crate::Index::work) asks it when to.
+    pub pace: Option<Arc<Pace>>,
 }
 
 impl Config {

@@ -59,6 +59,12 @@ impl Fingerprint {
         (top << SLOT_BITS) | self.slot() as u32
     }
 
+    /// Whether the key is one of those, 1 in `of` (a power of two), that stand for all.
+    #[inline]
+    pub(crate) fn is_sample(self, of: u64) -> bool {
+        (self.0 >> TOP_SHIFT) & (of - 1) == 0
+    }
+
     /// Puts a fingerprint together from its stored parts.
     #[inline]
     pub(crate) fn from_parts(signature: u8, entry_bits: u32, cold_bits: u32) -> Self {

@@ -16,6 +16,7 @@ use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
+use crate::pace::Pace;
 use crate::purge::Purge;
 use crate::rcu::Readers;
 use crate::reconcile::Reconciliations;
@@ -27,7 +28,7 @@ use crate::stats::Counters;
 use crate::stripes::Stripes;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, OnceLock};
-use crate::view::View;
+use crate::view::{Reader, View};
 use crate::wal::{Scan, Wal};
 
 /// A multimap from keys (bytes) to sets of ids, safe to share between threads.
@@ -47,6 +48,7 @@ pub struct Index {
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
+    pace: Option<Arc<Pace>>,
     pub(crate) dictionary: Dictionary,
     pub(crate) high_ids: HighIds,
     root: Option<PathBuf>,
@@ -151,6 +153,7 @@ impl Index {
             limits: config.limits(),
             verify: config.verify,
             counters: Counters::default(),
+            pace: config.pace.clone(),
             root: None,
             lock: Mutex::new(None),
             closed: Closed::default(),
@@ -193,7 +196,8 @@ impl Index {
 
     pub(crate) fn lane_or_new(&self, number: usize) -> &Lane {
         self.lanes[number].get_or_init(|| {
-            let keeper = Keeper { dir: None, next_number: 1, live_keys: 0, flushed: 0 };
+            let keeper =
+                Keeper { dir: None, next_number: 1, live_keys: 0, flushed: 0, flushed_at: None };
             let number = number as u32;
             Box::new(Lane::new(number, keeper, Version::default(), 0, &self.readers))
         })
@@ -255,6 +259,7 @@ impl Index {
             dictionary: &self.dictionary,
             wal: self.wal.as_ref(),
             readers: &self.readers,
+            pace: self.pace.as_deref(),
         }
     }
 
@@ -287,9 +292,14 @@ impl Index {
         self.check_open()?;
         let fingerprint = self.fingerprint(key)?;
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.contains(&self.readers.pin(), fingerprint, id, self.verify),
+            Some(lane) => lane.contains(&self.reader(), fingerprint, id),
             None => Ok(false),
         }
+    }
+
+    #[inline]
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader { pin: self.readers.pin(), verify: self.verify, work_waits: &self.work_waits }
     }
 
     /// What the layers say of a key, if that is not more than `most` ids to walk.
@@ -301,7 +311,7 @@ impl Index {
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
         match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(&self.readers.pin(), fingerprint, self.verify, most, f),
+            Some(lane) => lane.lookup(&self.reader(), fingerprint, most, f),
             None => Ok(Some(f(&Chain::default()))),
         }
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::chain::Chain;
+use crate::compaction::is_paid;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
@@ -24,7 +25,7 @@ use crate::rcu::{Pin, Published, Readers};
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use crate::view::{Changing, View};
+use crate::view::{Changing, Reader, View};
 
 /// One lane.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Lane {
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
     pub(crate) live: AtomicU64,
+    /// Segments that some of all look-ups had to ask beyond the first, since the lane had only one.
+    rent: AtomicU64,
 }
 
 /// What the lane holds.
@@ -109,6 +112,8 @@ pub(crate) struct Keeper {
     pub(crate) live_keys: u64,
     /// The last record of the log that the segments have the changes of.
     pub(crate) flushed: u64,
+    /// When an overlay was flushed last, if one was since the lane was opened.
+    pub(crate) flushed_at: Option<Instant>,
 }
 
 /// Set once, when the index closes.
@@ -155,6 +160,7 @@ impl Lane {
             keeper: Mutex::new(keeper),
             gate: Mutex::new(()),
             live: AtomicU64::new(live_keys),
+            rent: AtomicU64::new(0),
         };
         lane.change().version = Arc::new(version);
         lane
@@ -214,17 +220,17 @@ impl Lane {
     #[inline]
     pub(crate) fn lookup<R>(
         &self,
-        pin: &Pin<'_, View>,
+        reader: &Reader<'_>,
         fingerprint: Fingerprint,
-        verify: Verify,
         most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
-        let Some(version) = self.view(pin).settled(fingerprint)? else {
-            return self.lookup_all(fingerprint, verify, most, f);
+        let Some(version) = self.view(&reader.pin).settled(fingerprint)? else {
+            return self.lookup_all(fingerprint, reader.verify, most, f);
         };
         let mut chain = Chain::default();
-        version.ask(fingerprint, verify, &mut chain)?;
+        let asked = version.ask(fingerprint, reader.verify, &mut chain)?;
+        reader.pay(self, fingerprint, asked);
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
@@ -260,14 +266,14 @@ impl Lane {
     /// Whether the pair is in the lane: asks the layers for this one id, and copies nothing.
     pub(crate) fn contains(
         &self,
-        pin: &Pin<'_, View>,
+        reader: &Reader<'_>,
         fingerprint: Fingerprint,
         id: u32,
-        verify: Verify,
     ) -> Result<bool> {
         let mut chain = Chain::default();
-        if let Some(version) = self.view(pin).settled(fingerprint)? {
-            version.ask(fingerprint, verify, &mut chain)?;
+        if let Some(version) = self.view(&reader.pin).settled(fingerprint)? {
+            let asked = version.ask(fingerprint, reader.verify, &mut chain)?;
+            reader.pay(self, fingerprint, asked);
             return Ok(chain.contains(id));
         }
         let version = {
@@ -281,8 +287,27 @@ impl Lane {
             }
             Arc::clone(&state.version)
         };
-        version.ask(fingerprint, verify, &mut chain)?;
+        version.ask(fingerprint, reader.verify, &mut chain)?;
         Ok(chain.contains(id))
+    }
+
+    /// Takes in that a look-up asked so many segments more than one. True if all of them together
+    /// have paid for a merge.
+    #[cold]
+    pub(crate) fn take_rent(&self, probes: usize) -> bool {
+        let probes = self.rent.fetch_add(probes as u64, Ordering::Relaxed) + probes as u64;
+        is_paid(probes, self.state().version.weight)
+    }
+
+    /// Whether look-ups have paid for a merge of all segments.
+    pub(crate) fn is_paid(&self) -> bool {
+        let rent = self.rent.load(Ordering::Relaxed);
+        rent > 0 && is_paid(rent, self.state().version.weight)
+    }
+
+    /// The lane has one segment at most, or a new bottom.
+    pub(crate) fn forget_rent(&self) {
+        self.rent.store(0, Ordering::Relaxed);
     }
 
     /// Adds keys that were counted nowhere yet (a bulk load's).
@@ -349,21 +374,21 @@ impl Version {
         Ok(())
     }
 
-    /// Adds what the segments say of a key, newest first.
+    /// Adds what the segments say of a key, newest first. How many were asked.
     #[inline]
     pub(crate) fn ask<'a>(
         &'a self,
         fingerprint: Fingerprint,
         verify: Verify,
         chain: &mut Chain<'a>,
-    ) -> Result<()> {
-        for segment in &self.segments {
+    ) -> Result<usize> {
+        for (i, segment) in self.segments.iter().enumerate() {
             if let Some(record) = segment.get(fingerprint, verify)?
                 && chain.push(record)
             {
-                break;
+                return Ok(i + 1);
             }
         }
-        Ok(())
+        Ok(self.segments.len())
     }
 }

@@ -57,7 +57,20 @@ impl Index {
 
     /// A piece of what nobody waits for.
     fn step_slow_work(&self) -> Result<bool> {
-        Ok(self.step_census()? || self.step_purge()? || self.step_wanted_round()?)
+        Ok(self.step_census()?
+            || self.step_purge()?
+            || self.step_wanted_round()?
+            || self.step_paid_merge()?)
+    }
+
+    /// Merges a lane for which look-ups have paid.
+    fn step_paid_merge(&self) -> Result<bool> {
+        for lane in self.lanes() {
+            if lane.is_paid() && lane.merge_if_paid(&self.upkeep())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.
@@ -232,6 +245,7 @@ impl Index {
             flushes: Counters::read(&counters.flushes),
             merges: Counters::read(&counters.merges),
             flushed_keys: Counters::read(&counters.flushed_keys),
+            loaded_keys: Counters::read(&counters.loaded_keys),
             written_keys: Counters::read(&counters.written_keys),
             written_bytes: Counters::read(&counters.written_bytes),
             stalls: Counters::read(&counters.stalls),

@@ -213,7 +213,7 @@ impl Reconciler {
             self.found.0[number].lock().keep(key, id);
             // Others may have removed it meanwhile.
             if let Some(lane) = index.lane(number) {
-                there |= lane.contains(&index.readers.pin(), key, id, index.verify)?;
+                there |= lane.contains(&index.reader(), key, id)?;
             }
         }
         Ok(there)

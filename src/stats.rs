@@ -11,6 +11,8 @@ pub(crate) struct Counters {
     pub(crate) merges: AtomicU64,
     /// Keys taken from overlays into segments.
     pub(crate) flushed_keys: AtomicU64,
+    /// Keys taken from bulk loads into segments.
+    pub(crate) loaded_keys: AtomicU64,
     /// Keys written into segments, those of merges included.
     pub(crate) written_keys: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
@@ -55,7 +57,9 @@ pub struct Stats {
     pub merges: u64,
     /// Keys flushed from overlays since open.
     pub flushed_keys: u64,
-    /// Keys written to segments since open; over `flushed_keys`, the write amplification.
+    /// Keys that loads took straight to segments since open.
+    pub loaded_keys: u64,
+    /// Keys written to segments since open, by loads, flushes and merges.
     pub written_keys: u64,
     /// Bytes of segments written since open.
     pub written_bytes: u64,
@@ -69,6 +73,24 @@ pub struct Stats {
     pub poisoned: Option<String>,
     /// What opening the index found in the log.
     pub recovery: Recovery,
+}
+
+impl Stats {
+    /// How often a key that came in was written to segments, on average; 0 before any was.
+    #[must_use]
+    pub fn write_amplification(&self) -> f64 {
+        ratio(self.written_keys, self.flushed_keys + self.loaded_keys)
+    }
+
+    /// Entries of all layers for each live key, 1 at best; 0 without any.
+    #[must_use]
+    pub fn space_amplification(&self) -> f64 {
+        ratio(self.total_entries, self.live_keys)
+    }
+}
+
+fn ratio(of: u64, to: u64) -> f64 {
+    if to == 0 { 0.0 } else { of as f64 / to as f64 }
 }
 
 /// Native memory by part, in bytes.

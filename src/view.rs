@@ -3,12 +3,15 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::compaction::SAMPLED;
+use crate::config::Verify;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::lane::{State, Version};
+use crate::lane::{Lane, State, Version};
 use crate::presence::Presence;
-use crate::rcu::Published;
+use crate::rcu::{Pin, Published};
 use crate::sync::RwLockWriteGuard;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Which segments there are, and of which keys the overlays may have changes.
 #[derive(Debug, Default)]
@@ -45,6 +48,26 @@ impl View {
         }
         let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.may_have(fingerprint));
         Ok((!frozen && !self.active.may_have(fingerprint)).then_some(&*self.version))
+    }
+}
+
+/// Whoever looks keys up, counted once for all the views it looks at: it should not stay long.
+#[derive(Debug)]
+pub(crate) struct Reader<'i> {
+    pub(crate) pin: Pin<'i, View>,
+    pub(crate) verify: Verify,
+    /// To be set when there is work for who is idle.
+    pub(crate) work_waits: &'i AtomicBool,
+}
+
+impl Reader<'_> {
+    /// Counts, for some of all look-ups, that segments of the lane were asked which a merge would
+    /// have spared them.
+    #[inline]
+    pub(crate) fn pay(&self, lane: &Lane, fingerprint: Fingerprint, segments: usize) {
+        if segments > 1 && fingerprint.is_sample(SAMPLED) && lane.take_rent(segments - 1) {
+            self.work_waits.store(true, Ordering::SeqCst);
+        }
     }
 }
 

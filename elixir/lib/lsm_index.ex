@@ -417,8 +417,32 @@ defmodule LsmIndex do
   def stamp(index), do: read(Native.stamp(Names.fetch!(index).ref))
 
   @doc """
+  Bounds what the background work of all indexes of the VM writes to segments, in bytes per second,
+  from now on; `:infinity` (the default) takes the bound away.
+
+  Flushes and merges of every index count, and the next piece of background work waits until they
+  have had their time. Writers that find their lane full do not wait for that: they flush it
+  themselves. So a bound that is too low costs them time, and never fails. The application's
+  environment sets it at the start: `config :lsm_index, pace: 50_000_000`.
+
+      iex> LsmIndex.set_pace(50_000_000)
+      :ok
+      iex> LsmIndex.set_pace(:infinity)
+      :ok
+  """
+  @spec set_pace(pos_integer | :infinity) :: :ok
+  def set_pace(:infinity), do: Native.set_pace(nil)
+
+  def set_pace(bytes_per_second)
+      when is_integer(bytes_per_second) and bytes_per_second in 1..0xFFFF_FFFF_FFFF,
+      do: Native.set_pace(bytes_per_second)
+
+  @doc """
   Counters of the index: `:num_lanes`, `:total_overlay_entries`, `:total_segment_entries`,
   `:total_segments`, `:total_entries` and others.
+
+  `:write_amplification` is how often a key was written to segments on average since the index was
+  opened, `:space_amplification` how many entries there are for each key.
 
       iex> {:ok, index} = LsmIndex.open(:memory, num_lanes: 8)
       iex> LsmIndex.stats(index).num_lanes

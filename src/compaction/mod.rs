@@ -5,5 +5,5 @@ mod merge;
 mod policy;
 mod worker;
 
-pub(crate) use policy::{BOTTOM, LEVEL_1};
+pub(crate) use policy::{BOTTOM, LEVEL_1, SAMPLED, is_paid};
 pub(crate) use worker::Upkeep;

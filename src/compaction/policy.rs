@@ -1,8 +1,18 @@
-//! When segments are merged, and which: a pure function of a lane's shape.
+//! When segments are merged, and which: a pure function of a lane's shape, and of what look-ups have
+//! paid for it.
 //!
 //! Leveled: at most two segments at level 0, one at level 1, one at level 2 (the bottom), so at
 //! most four on the read path. A flush that finds level 0 full merges it on the way, so that
-//! bound holds at every moment and no flush is written twice in a row.
+//! bound holds at every moment and no flush is written twice in a row. What lies above the bottom is
+//! merged into it at a tenth of its size, which bounds the memory of what is no more.
+//!
+//! A lane that is read more than it is written is merged sooner: when looking into more than one
+//! segment has taken as long as the merge will. That is at most twice what it would have cost to know
+//! beforehand (the ski-rental problem: Karlin, Manasse, Rudolph and Sleator, 1988). While keys are
+//! flushed this happens only as far as write amplification stays low; a lane that nobody writes to
+//! any more is merged in any case.
+
+use std::time::Duration;
 
 /// Fresh from overlays.
 pub(crate) const LEVEL_0: u8 = 0;
@@ -13,6 +23,15 @@ pub(crate) const BOTTOM: u8 = 2;
 
 const MAX_LEVEL_0: usize = 2;
 const SIZE_RATIO: usize = 10;
+/// Looking for a key in one more segment takes a twelfth of what it takes to merge one: 25 and 300
+/// nanoseconds, more or less, whatever the machine.
+const PROBES_PER_KEY_MERGED: u64 = 12;
+/// Merges that look-ups paid for keep to this write amplification,
+const MOST_AMPLIFIED: u64 = 10;
+/// except in lanes that had no flush for so long.
+const IDLE: Duration = Duration::from_secs(600);
+/// Of so many look-ups one is counted.
+pub(crate) const SAMPLED: u64 = 64;
 
 /// Level and weight (keys and listed ids) of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +67,24 @@ pub(crate) fn on_flush(segments: &[Shape], weight: usize) -> Merge {
     }
 }
 
+/// Whether a merge that writes `weight` keys is within the bound of write amplification, `written` keys
+/// for `flushed` ones so far; or the lane was flushed too long ago (or never) for that to matter.
+pub(crate) fn is_affordable(
+    flushed: u64,
+    written: u64,
+    weight: usize,
+    since_flush: Option<Duration>,
+) -> bool {
+    since_flush.is_none_or(|since| since >= IDLE)
+        || written + weight as u64 <= flushed * MOST_AMPLIFIED
+}
+
+/// Whether look-ups have paid for the merge of a whole lane of that weight: with `probes` of further
+/// segments, counted in one of [`SAMPLED`] look-ups.
+pub(crate) fn is_paid(probes: u64, weight: usize) -> bool {
+    probes * SAMPLED >= weight as u64 * PROBES_PER_KEY_MERGED
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +111,22 @@ mod tests {
         assert_eq!(on_flush(&small, 5), Merge { newest: 2, level: LEVEL_1 });
         let grown = segments(&[(0, 5), (0, 5), (1, 85), (2, 1000)]);
         assert_eq!(on_flush(&grown, 5), Merge { newest: 4, level: BOTTOM });
+    }
+
+    #[test]
+    fn look_ups_pay_for_a_merge_by_and_by() {
+        assert!(!is_paid(0, 1000));
+        assert!(!is_paid(187, 1000));
+        assert!(is_paid(188, 1000));
+    }
+
+    #[test]
+    fn merges_are_affordable_where_little_is_written_or_nothing() {
+        let moment = Some(Duration::from_secs(1));
+        assert!(is_affordable(100, 700, 300, moment));
+        assert!(!is_affordable(100, 700, 301, moment));
+        assert!(is_affordable(0, 0, 301, None));
+        assert!(is_affordable(100, 700, 301, Some(IDLE)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::merge::merge;
 use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
@@ -14,6 +15,7 @@ use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::overlay::Overlay;
+use crate::pace::Pace;
 use crate::rcu::Readers;
 use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::stats::Counters;
@@ -29,6 +31,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) dictionary: &'i Dictionary,
     pub(crate) wal: Option<&'i Wal>,
     pub(crate) readers: &'i Arc<Readers<View>>,
+    pub(crate) pace: Option<&'i Pace>,
 }
 
 /// A new segment in the making, and what it replaces.
@@ -70,6 +73,26 @@ impl Lane {
         }
         let all = Merge { newest: version.segments.len(), level: BOTTOM };
         self.rewrite(&mut keeper, frozen, &version, all, upkeep)
+    }
+
+    /// Merges all segments, if look-ups have paid for that. True if they had.
+    pub(crate) fn merge_if_paid(&self, upkeep: &Upkeep<'_>) -> Result<bool> {
+        let mut keeper = self.keeper.lock();
+        let (_, version) = self.below_active();
+        let Counters { flushed_keys, loaded_keys, written_keys, .. } = upkeep.counters;
+        let [flushed, loaded, written] =
+            [flushed_keys, loaded_keys, written_keys].map(Counters::read);
+        let written = written.saturating_sub(loaded);
+        let since_flush = keeper.flushed_at.map(|at| at.elapsed());
+        if version.segments.len() < 2
+            || !self.is_paid()
+            || !policy::is_affordable(flushed, written, version.weight, since_flush)
+        {
+            return Ok(false);
+        }
+        let all = Merge { newest: version.segments.len(), level: BOTTOM };
+        self.rewrite(&mut keeper, None, &version, all, upkeep)?;
+        Ok(true)
     }
 
     /// Sees to it that files of segments that are not the lane's any more are gone for good.
@@ -130,6 +153,9 @@ impl Lane {
         let growth = frozen.as_ref().map_or(0, |f| f.growth);
         let flushed = frozen.as_ref().map(|f| f.logged);
         self.publish(keeper, Output { records, version, plan, growth, flushed }, upkeep)?;
+        if frozen.is_some() {
+            keeper.flushed_at = Some(Instant::now());
+        }
         upkeep.counters.flushes.fetch_add(u64::from(frozen.is_some()), Ordering::Relaxed);
         upkeep.counters.merges.fetch_add(u64::from(plan.newest > 0), Ordering::Relaxed);
         upkeep
@@ -193,6 +219,7 @@ impl Lane {
         let flushed = frozen.as_ref().map(|f| f.logged);
         let output = Output { records, version: &version, plan, growth, flushed };
         self.publish(&mut keeper, output, upkeep)?;
+        upkeep.counters.loaded_keys.fetch_add(keys, Ordering::Relaxed);
         self.add_live_keys(&gate, keys);
         Ok(())
     }
@@ -252,6 +279,9 @@ impl Lane {
             let frozen = if flushed.is_some() { state.frozen.take() } else { None };
             (std::mem::replace(&mut state.version, Arc::new(next)), frozen)
         };
+        if plan.level == BOTTOM {
+            self.forget_rent();
+        }
         drop(dropped);
         upkeep.readers.reclaim();
         for segment in replaced.iter().filter(|s| s.is_on_disk()) {
@@ -277,6 +307,9 @@ impl Lane {
         let origin = Origin { lane: self.number, number, level, flushed, leads_to_terms };
         let bytes = records.finish(origin)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(pace) = upkeep.pace {
+            pace.spend(bytes.len());
+        }
         match &keeper.dir {
             None => Segment::new(MappedBytes::anonymous(bytes)?, None),
             Some(dir) => {
@@ -311,6 +344,7 @@ impl Lane {
             next_number: manifest.next_number,
             live_keys: manifest.live_keys,
             flushed: manifest.flushed,
+            flushed_at: None,
         };
         let version = Version::new(segments);
         Ok(Self::new(number, keeper, version, manifest.live_keys, upkeep.readers))

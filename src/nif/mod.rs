@@ -23,20 +23,25 @@ mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 use rustler::{Encoder as _, Env, LocalPid, Resource, Term};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::pace::Pace;
 
 rustler::init!("Elixir.LsmIndex.Native");
 
 rustler::atoms! {
-    ok, error, nil, busy, large, more, done, put, delete, full, fast, verify,
+    ok, error, nil, busy, large, more, done, wait, put, delete, full, fast, verify,
     num_lanes, compaction_threshold, hash_key, durability, max_log_bytes, recover, lsm_index_work,
     memory, os, sync, strict, salvage, changed, unchanged, emptied,
 }
+
+/// Shared by all indexes of the VM.
+static PACE: LazyLock<Arc<Pace>> = LazyLock::new(Arc::default);
 
 /// What Elixir holds: the index, and the process to wake when a lane needs work.
 pub(crate) struct IndexResource {

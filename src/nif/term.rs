@@ -1,10 +1,12 @@
 //! Terms to engine values and back. Keys are read where they lie.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rustler::types::list::ListIterator;
 use rustler::{Atom, Binary, Encoder as _, Env, Term};
 
+use super::PACE;
 use super::error::invalid_argument;
 use crate::chain::IdSet;
 use crate::change::Op;
@@ -155,6 +157,7 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         durability,
         max_log_bytes,
         salvage,
+        pace: Some(Arc::clone(&PACE)),
     })
 }
 

@@ -1,12 +1,19 @@
 //! Opening, closing, background work and reports.
 
+use std::time::Duration;
+
 use rustler::{Encoder as _, Env, LocalPid, ResourceArc, Term};
 
 use super::inspect::{lost, with};
 use super::term::numbers;
-use super::{IndexResource, answer, answer_without_index, done, more, ok, ok_term, term};
+use super::{
+    IndexResource, PACE, answer, answer_without_index, done, more, ok, ok_term, term, wait,
+};
 use crate::index::Index;
 use crate::recovery::Recovery;
+
+/// After which the pace is looked at again: it may have been changed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[rustler::nif]
 fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
@@ -62,11 +69,24 @@ fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource, number: u64) -> Ter
     })
 }
 
+/// A piece of background work; `{:wait, milliseconds}` if it is not its time yet.
 #[rustler::nif(schedule = "DirtyIo")]
 fn work_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
+    let pause = PACE.wait();
+    if !pause.is_zero() {
+        let millis = pause.min(LONGEST_PAUSE).as_millis() as u64;
+        return (wait(), millis.max(1)).encode(env);
+    }
     answer(env, resource, |index| {
         Ok(if index.work()? { more().encode(env) } else { done().encode(env) })
     })
+}
+
+/// Bytes a second; nil for no bound.
+#[rustler::nif]
+fn set_pace<'a>(env: Env<'a>, bytes_per_second: Option<u64>) -> Term<'a> {
+    PACE.set(bytes_per_second);
+    ok_term(env)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -100,6 +120,7 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("flushes", stats.flushes),
                 ("merges", stats.merges),
                 ("flushed_keys", stats.flushed_keys),
+                ("loaded_keys", stats.loaded_keys),
                 ("written_keys", stats.written_keys),
                 ("written_bytes", stats.written_bytes),
                 ("stalls", stats.stalls),
@@ -108,7 +129,13 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
             ],
         );
         let poisoned = stats.poisoned.as_deref().encode(env);
-        Ok(with(counters, [("poisoned", poisoned), ("recovery", recovery(env, &stats.recovery))]))
+        let entries = [
+            ("poisoned", poisoned),
+            ("recovery", recovery(env, &stats.recovery)),
+            ("write_amplification", stats.write_amplification().encode(env)),
+            ("space_amplification", stats.space_amplification().encode(env)),
+        ];
+        Ok(with(counters, entries))
     })
 }
 

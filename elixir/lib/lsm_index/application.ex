@@ -8,8 +8,12 @@ defmodule LsmIndex.Application do
   @impl true
   def start(_type, _args) do
     case Code.ensure_loaded(LsmIndex.Native) do
-      {:module, _native} -> LsmIndex.Supervisor.start_link([])
-      {:error, reason} -> {:error, :persistent_term.get(LsmIndex.Native, reason)}
+      {:module, _native} ->
+        :ok = LsmIndex.set_pace(Application.get_env(:lsm_index, :pace, :infinity))
+        LsmIndex.Supervisor.start_link([])
+
+      {:error, reason} ->
+        {:error, :persistent_term.get(LsmIndex.Native, reason)}
     end
   end
 end

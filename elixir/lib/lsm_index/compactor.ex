@@ -3,7 +3,7 @@ defmodule LsmIndex.Compactor do
   # Does the background work of indexes: the NIF sends `{:lsm_index_work, ref}` when a lane of an
   # index needs work, and this process calls `work_step`, one bounded piece on a dirty scheduler,
   # until nothing is left. The indexes that wait take turns, and between two pieces the process
-  # reads its mailbox.
+  # reads its mailbox. Where there is a pace (`LsmIndex.set_pace/1`), pieces wait for their time.
   #
   # An index with an owner has a compactor of its own, linked to the owner. Should the owner be
   # killed, so that it cannot close its index, the compactor's end closes it; while the owner lives
@@ -74,8 +74,12 @@ defmodule LsmIndex.Compactor do
 
   def handle_info(:step, %{waiting: waiting} = state) do
     case :queue.out(waiting) do
-      {{:value, ref}, rest} -> continue(%{state | waiting: step(ref, rest)})
-      {:empty, _waiting} -> {:noreply, state}
+      {{:value, ref}, rest} ->
+        {waiting, pause} = step(ref, rest)
+        continue(%{state | waiting: waiting}, pause)
+
+      {:empty, _waiting} ->
+        {:noreply, state}
     end
   end
 
@@ -88,21 +92,23 @@ defmodule LsmIndex.Compactor do
     if not Process.alive?(owner), do: Native.close(ref)
   end
 
-  defp continue(%{waiting: waiting} = state) do
+  defp continue(%{waiting: waiting} = state, pause \\ 0) do
     if :queue.is_empty(waiting) do
       {:noreply, state, :hibernate}
     else
-      send(self(), :step)
+      Process.send_after(self(), :step, pause)
       {:noreply, state}
     end
   end
 
-  # Does a piece of an index's work; gives the indexes that wait then.
+  # Does a piece of an index's work; gives the indexes that wait then, and for how long they have to,
+  # in milliseconds.
   defp step(ref, rest) do
     case Native.work_step(ref) do
-      :more -> :queue.in(ref, rest)
-      :done -> rest
-      {:error, native} -> failed(ref, Error.from_native(native), rest)
+      :more -> {:queue.in(ref, rest), 0}
+      :done -> {rest, 0}
+      {:wait, pause} -> {:queue.in_r(ref, rest), pause}
+      {:error, native} -> {failed(ref, Error.from_native(native), rest), 0}
     end
   end
 

@@ -104,7 +104,7 @@ defmodule LsmIndex.Native do
   @spec round_step(ref, round :: pos_integer) :: :more | :done | error
   def round_step(_ref, _round), do: not_loaded()
 
-  @spec work_step(ref) :: :more | :done | error
+  @spec work_step(ref) :: :more | :done | {:wait, pos_integer} | error
   def work_step(_ref), do: not_loaded()
 
   @spec sync(ref) :: :ok | error
@@ -115,6 +115,9 @@ defmodule LsmIndex.Native do
 
   @spec memory(ref) :: map | error
   def memory(_ref), do: not_loaded()
+
+  @spec set_pace(pos_integer | nil) :: :ok
+  def set_pace(_bytes_per_second), do: not_loaded()
 
   @spec set_compactor(ref, pid) :: :ok | error
   def set_compactor(_ref, _pid), do: not_loaded()

@@ -55,6 +55,42 @@ defmodule LsmIndex.CompactorTest do
     assert LsmIndex.count(index) == 2_201
   end
 
+  test "the pace holds background work up, writers never, and no longer than it is set" do
+    on_exit(fn -> LsmIndex.set_pace(:infinity) end)
+    index = memory_index(@options)
+    assert LsmIndex.set_pace(1) == :ok
+    # Nothing was written yet, so this one has its time.
+    flushed_by_compactor(index, 1..700)
+
+    fill(index, 701..1_201)
+    Process.sleep(50)
+    assert %{lanes_to_flush: 1, flushes: 1, stalls: 0} = LsmIndex.stats(index)
+    # Whoever finds the lane full flushes it.
+    fill(index, 1_202..3_000)
+    assert %{flushes: flushes, stalls: stalls} = LsmIndex.stats(index)
+    assert flushes > 1 and stalls == flushes - 1
+
+    assert LsmIndex.set_pace(:infinity) == :ok
+    eventually(fn -> LsmIndex.stats(index).lanes_to_flush == 0 end)
+    assert LsmIndex.count(index) == 3_000
+    assert_raise FunctionClauseError, fn -> LsmIndex.set_pace(0) end
+  end
+
+  test "how often keys are written is told" do
+    index = memory_index(@options)
+    assert %{write_amplification: 0.0, space_amplification: 0.0} = LsmIndex.stats(index)
+    for n <- 1..100, do: :ok = LsmIndex.put(index, "key:#{n}", n)
+    :ok = LsmIndex.flush(index)
+    for n <- 1..50, do: :ok = LsmIndex.delete(index, "key:#{n}", n)
+    :ok = LsmIndex.flush(index)
+    # A hundred keys and fifty tombstones, each once, for fifty keys.
+    assert %{write_amplification: 1.0, space_amplification: 3.0} = LsmIndex.stats(index)
+    :ok = LsmIndex.compact(index)
+    assert %{written_keys: 200, space_amplification: 1.0} = LsmIndex.stats(index)
+    {:ok, 1} = LsmIndex.load(index, [{"loaded", 1}])
+    assert %{written_keys: 201, flushed_keys: 150, loaded_keys: 1} = LsmIndex.stats(index)
+  end
+
   test "an index closed while its work waits is forgotten" do
     index = memory_index(@options)
     compactor = Process.whereis(Compactor)
