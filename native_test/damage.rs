@@ -160,8 +160,11 @@ fn a_batch_that_meets_damage_changes_nothing() {
     let (keys, buckets, slots) = (at(24), at(32), at(40));
     let up = |n: usize| n.next_multiple_of(64);
     let entries = 128 + up(buckets) + up(4 * (slots - keys)) + up(keys);
-    // The value word of one key in the middle leads beyond the lists.
-    bytes[entries + 8 * 50 + 4..][..4].copy_from_slice(&0x8fff_ffff_u32.to_le_bytes());
+    // The value of one key in the middle: ids below 1100 take 11 bits, behind 26 and, as there is
+    // one lane, 14 of the fingerprint.
+    for bit in (0..11).map(|bit| 50 * (26 + 14 + 11) + 26 + 14 + bit) {
+        bytes[entries + bit / 8] |= 1 << (bit % 8);
+    }
     fs::write(&segment, bytes).expect("write");
 
     let index = Index::open(dir.path(), &config(1, 1_000)).expect("open");

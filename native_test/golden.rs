@@ -1,4 +1,4 @@
-//! The golden files: an index written once by format version 2 and committed. Whatever changes in
+//! The golden files: an index written once by format version 3 and committed. Whatever changes in
 //! the library, it reads them; and what it writes today is, byte for byte, what is written there.
 //!
 //! `LSM_WRITE_FIXTURES=1 cargo test --test golden` writes them anew. That is right after a change
@@ -20,7 +20,7 @@ const CREATED: std::ops::Range<usize> = 36..48;
 const BOOT: std::ops::Range<usize> = 44..64;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("native_test/fixtures/v2")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("native_test/fixtures/v3")
 }
 
 fn copy_of_fixture() -> tempfile::TempDir {
@@ -218,20 +218,20 @@ fn golden(file: &str) -> Vec<u8> {
 fn small_files_hold_the_documented_bytes() {
     let current = golden("CURRENT");
     assert_eq!(&current[..8], b"LSMI-CUR");
-    // Version 2, 8 bytes of payload, epoch 1, checksum.
-    assert_eq!(hex(&current[8..]), "02000000080000000100000000000000de4f0cdb");
+    // Version 3, 8 bytes of payload, epoch 1, checksum.
+    assert_eq!(hex(&current[8..]), "030000000800000001000000000000004fde6475");
 
     let meta = golden("epoch-00000001/META");
     assert_eq!((&meta[..8], meta.len()), (&b"LSMI-MET"[..], 48));
-    assert_eq!(hex(&meta[8..20]), "020000001c00000002000000");
+    assert_eq!(hex(&meta[8..20]), "030000001c00000002000000");
     assert_eq!(meta[20..36], HASH_KEY.0);
     // Created between 2023 and 2100.
     assert!((1_700_000_000..4_102_444_800).contains(&u64_at(&meta, 36)));
 
     let manifest = golden("epoch-00000001/lane-0001/MANIFEST");
     assert_eq!((&manifest[..8], manifest.len()), (&b"LSMI-MAN"[..], 180));
-    // Version 2, 160 bytes of payload, lane 1, next segment 7.
-    assert_eq!(hex(&manifest[8..28]), "02000000a0000000010000000700000000000000");
+    // Version 3, 160 bytes of payload, lane 1, next segment 7.
+    assert_eq!(hex(&manifest[8..28]), "03000000a0000000010000000700000000000000");
     assert_eq!(u64_at(&manifest, 28), LIVE_KEYS);
     // The last flush had records up to this one.
     assert_eq!(u64_at(&manifest, 36), FLUSHED);
@@ -244,8 +244,8 @@ fn small_files_hold_the_documented_bytes() {
 
     let terms = golden("epoch-00000001/TERMS");
     assert_eq!(&terms[..8], b"LSMI-TRM");
-    // Version 2, generation 1.
-    assert_eq!(hex(&terms[8..20]), "020000000100000000000000");
+    // Version 3, generation 1.
+    assert_eq!(hex(&terms[8..20]), "030000000100000000000000");
     // Eight bytes, the first place of shard 0x84; a term of the index's own.
     assert_eq!(hex(&terms[32..40]), "0800000084000000");
     assert_eq!(&terms[40..48], b"\0shape-2");
@@ -256,21 +256,27 @@ fn segments_hold_the_documented_bytes() {
     let file = "epoch-00000001/lane-0001/00000000000000000001.seg";
     let segment = golden(file);
     assert_eq!(&segment[..8], b"LSMI-SEG");
-    // Version 2, lane 1, segment 1.
-    assert_eq!(hex(&segment[8..24]), "02000000010000000100000000000000");
-    let numbers: Vec<u64> = (24..88).step_by(8).map(|at| u64_at(&segment, at)).collect();
-    // Keys, buckets, slots, seed, multiplier, words of postings, tombstones, deltas.
-    assert_eq!(numbers, [115, 42, 117, 0x1b39_896a_51a8_749b, 0x53cb_9f0c_747e_a2eb, 294, 0, 0]);
+    // Version 3, lane 1, segment 1.
+    assert_eq!(hex(&segment[8..24]), "03000000010000000100000000000000");
+    let numbers: Vec<u64> = (24..64).step_by(8).map(|at| u64_at(&segment, at)).collect();
+    // Keys, buckets, slots, seed, multiplier.
+    assert_eq!(numbers, [115, 42, 117, 0x1b39_896a_51a8_749b, 0x53cb_9f0c_747e_a2eb]);
+    let numbers: Vec<u32> = (64..88).step_by(4).map(|at| u32_at(&segment, at)).collect();
+    // Words of postings, low ids, high ids, tombstones, deltas, lanes.
+    assert_eq!(numbers, [294, 718, 0, 0, 0, 2]);
     // Flushed up to record 736 of the log, level 2.
     assert_eq!(hex(&segment[112..124]), "e00200000000000002010000");
+    // 294 + 718 values take 10 bits, the slots of the larger of two lanes 14.
+    let entries = (115 * (26 + 14 + 10_usize)).div_ceil(8) + 8;
     // Pilots, remap, signatures, entries, cold bits and postings, each padded to 64 bytes.
-    let sections = [42, 2 * 4, 115, 115 * 8, 115 * 3, 294 * 4_usize];
+    let sections = [42, 2 * 4, 115, entries, 115 * 2, 294 * 4];
     let padded = sections.map(|length| length.next_multiple_of(64));
     assert_eq!(segment.len(), 128 + padded.iter().sum::<usize>());
 
     // The first segment at level 0 has a tombstone and a delta.
     let fresh = golden("epoch-00000001/lane-0001/00000000000000000006.seg");
-    assert_eq!([u64_at(&fresh, 16), u64_at(&fresh, 72), u64_at(&fresh, 80)], [6, 1, 1]);
+    assert_eq!(u64_at(&fresh, 16), 6);
+    assert_eq!([64, 68, 72, 76, 80].map(|at| u32_at(&fresh, at)), [4, 0, 73, 1, 1]);
 }
 
 /// What is done to a file, and the error it makes.
@@ -284,8 +290,8 @@ fn damaged_files_are_named_at_open() {
             |e| matches!(e, Error::Corrupt { offset: 0, what, .. } if what.contains("magic")),
         ),
         (
-            |bytes| bytes[8] = 1,
-            |e| matches!(e, Error::UnsupportedVersion { found: 1, supported: 2, .. }),
+            |bytes| bytes[8] = 2,
+            |e| matches!(e, Error::UnsupportedVersion { found: 2, supported: 3, .. }),
         ),
         (|bytes| bytes.truncate(9), |e| matches!(e, Error::Corrupt { offset: 9, .. })),
         (Vec::clear, |e| matches!(e, Error::Corrupt { offset: 0, .. })),
@@ -303,7 +309,7 @@ fn damaged_files_are_named_at_open() {
                 assert!(expected(&error), "damage {i} of {}: {error:?}", file.display());
                 let message = error.to_string();
                 assert!(message.contains(&path.display().to_string()), "{message}");
-                assert!(i != 1 || message.contains("version 1"), "{message}");
+                assert!(i != 1 || message.contains("version 2"), "{message}");
             }
         }
     }

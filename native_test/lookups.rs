@@ -98,8 +98,8 @@ fn large_segments_answer_right() {
     }
 }
 
-/// 40 bits are compared: one absent key in 2^40 passes for a member, and with a fixed hash key
-/// none of these does.
+/// 48 bits are compared: in an index of one lane, one absent key in 2^48 passes for a member, and with
+/// a fixed hash key none of these does.
 #[test]
 fn fast_verification_answers_right() {
     for keys in [1, 2, 3, 10, 100, 300, 10_000] {

@@ -56,6 +56,18 @@ fn a_segment_that_cannot_be_read_is_lost_and_the_others_are_not() {
     }
 }
 
+/// A copy of another one is no help.
+#[test]
+fn a_segment_in_the_place_of_another_is_not_taken_for_it() {
+    let (system, model) = small();
+    let oldest = system.files()[&segment(1)].clone();
+    system.set_file(segment(2), &oldest);
+    expect(&repaired(&system).expect("repaired"), segment(2), Lost::Keys(3));
+    let index = open(&system).expect("open");
+    assert!(resolved(&index, &key(20)).is_empty());
+    assert_eq!(resolved(&index, &key(8)), model.0[&key(8)]);
+}
+
 /// A delta above a lost segment is nothing that counts could be taken from.
 #[test]
 fn what_stood_on_a_lost_segment_is_made_whole() {

@@ -151,7 +151,7 @@ fn a_header_full_of_ones_costs_no_term() {
 fn terms_that_are_whole_but_too_few_are_told() {
     let (system, model) = small_with_short_log();
     let mut header = b"LSMI-TRM".to_vec();
-    header.extend(2_u32.to_le_bytes());
+    header.extend(3_u32.to_le_bytes());
     header.extend(9_u64.to_le_bytes());
     header.extend(32_u64.to_le_bytes());
     header.extend(crc32fast::hash(&header).to_le_bytes());

@@ -19,7 +19,7 @@ const HEADER: usize = 16;
 const CRC: usize = 4;
 
 /// The format version of every file this library writes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// Builds a payload.
 #[derive(Debug, Default)]
@@ -177,6 +177,6 @@ mod tests {
         let mut older = sample();
         older[8] = 1;
         let error = parse(&older);
-        assert!(matches!(error, Err(Error::UnsupportedVersion { found: 1, supported: 2, .. })));
+        assert!(matches!(error, Err(Error::UnsupportedVersion { found: 1, supported: 3, .. })));
     }
 }

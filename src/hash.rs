@@ -4,19 +4,17 @@
 //! 2012). The bits of a fingerprint have separate jobs, so that no two uses see the same ones:
 //!
 //! ```text
-//! 63      54 53             22 21    14 13        0
-//! +---------+-----------------+--------+-----------+
-//! | cold hi |  entry (32)     | sig (8)|  slot (14)|
-//! +---------+-----------------+--------+-----------+
+//! 63         48 47          22 21    14 13        0
+//! +------------+--------------+--------+-----------+
+//! |  cold (16) |  entry (26)  | sig (8)|  slot (14)|
+//! +------------+--------------+--------+-----------+
 //! ```
 //!
-//! The slot picks the lane; signature and entry bits are the hot part of the verification; the
-//! rest, `cold`, is slot and top bits together.
+//! The slot picks the lane. A segment is of one lane, so it stores the rest, and which of its lane's
+//! slots it is: signature, entry bits and that rank are the hot part of the verification.
 
 use std::hash::Hasher as _;
-use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
 use siphasher::sip::SipHasher24;
 
 use crate::error::{Error, Result};
@@ -26,7 +24,9 @@ pub const NUM_SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 14;
 const SIGNATURE_SHIFT: u32 = SLOT_BITS;
 const ENTRY_SHIFT: u32 = SIGNATURE_SHIFT + 8;
-const TOP_SHIFT: u32 = ENTRY_SHIFT + 32;
+/// Bits stored beside the slot's rank and the value.
+pub(crate) const ENTRY_BITS: u32 = 26;
+const COLD_SHIFT: u32 = ENTRY_SHIFT + ENTRY_BITS;
 
 /// The 64-bit identity of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
@@ -46,35 +46,32 @@ impl Fingerprint {
         (self.0 >> SIGNATURE_SHIFT) as u8
     }
 
-    /// The 32 bits stored beside the value.
+    /// The [`ENTRY_BITS`] bits stored beside the value.
     #[inline]
     pub(crate) fn entry_bits(self) -> u32 {
-        (self.0 >> ENTRY_SHIFT) as u32
+        (self.0 >> ENTRY_SHIFT) as u32 & ((1 << ENTRY_BITS) - 1)
     }
 
-    /// The remaining 24 bits, needed to verify in full and to rebuild the fingerprint.
+    /// The remaining 16 bits, needed to verify in full and to rebuild the fingerprint.
     #[inline]
-    pub(crate) fn cold_bits(self) -> u32 {
-        let top = (self.0 >> TOP_SHIFT) as u32;
-        (top << SLOT_BITS) | self.slot() as u32
+    pub(crate) fn cold_bits(self) -> u16 {
+        (self.0 >> COLD_SHIFT) as u16
     }
 
     /// Whether the key is one of those, 1 in `of` (a power of two), that stand for all.
     #[inline]
     pub(crate) fn is_sample(self, of: u64) -> bool {
-        (self.0 >> TOP_SHIFT) & (of - 1) == 0
+        (self.0 >> COLD_SHIFT) & (of - 1) == 0
     }
 
-    /// Puts a fingerprint together from its stored parts.
+    /// Puts a fingerprint together from its parts.
     #[inline]
-    pub(crate) fn from_parts(signature: u8, entry_bits: u32, cold_bits: u32) -> Self {
-        let slot = u64::from(cold_bits) & (NUM_SLOTS as u64 - 1);
-        let top = u64::from(cold_bits >> SLOT_BITS);
+    pub(crate) fn from_parts(slot: u16, signature: u8, entry_bits: u32, cold_bits: u16) -> Self {
         Self(
-            (top << TOP_SHIFT)
+            (u64::from(cold_bits) << COLD_SHIFT)
                 | (u64::from(entry_bits) << ENTRY_SHIFT)
                 | (u64::from(signature) << SIGNATURE_SHIFT)
-                | slot,
+                | u64::from(slot),
         )
     }
 }
@@ -158,43 +155,6 @@ pub fn jump_hash(key: u64, buckets: u32) -> u32 {
     bucket as u32
 }
 
-/// Slot to lane, by jump consistent hash of the slot number, computed once per lane count.
-#[derive(Clone, Debug)]
-pub struct SlotTable {
-    lanes: Arc<[u16]>,
-}
-
-impl SlotTable {
-    /// The table for `num_lanes` lanes (1 ..= [`NUM_SLOTS`]). It takes 32 KiB and some
-    /// 100 microseconds to make, so indexes with the same number of lanes share one.
-    #[must_use]
-    pub fn new(num_lanes: u32) -> Self {
-        static MADE: Mutex<Vec<(u32, Weak<[u16]>)>> = Mutex::new(Vec::new());
-        // Kept even while no index uses it.
-        static DEFAULT: OnceLock<Arc<[u16]>> = OnceLock::new();
-        let mut made = MADE.lock();
-        let shared = made.iter().find(|(lanes, _)| *lanes == num_lanes);
-        if let Some(lanes) = shared.and_then(|(_, table)| table.upgrade()) {
-            return Self { lanes };
-        }
-        let lanes: Arc<[u16]> =
-            (0..NUM_SLOTS as u64).map(|slot| jump_hash(slot, num_lanes) as u16).collect();
-        made.retain(|(_, table)| table.strong_count() > 0);
-        made.push((num_lanes, Arc::downgrade(&lanes)));
-        if num_lanes == crate::config::DEFAULT_LANES {
-            DEFAULT.get_or_init(|| Arc::clone(&lanes));
-        }
-        Self { lanes }
-    }
-
-    /// The lane that owns the fingerprint.
-    #[inline]
-    #[must_use]
-    pub fn lane(&self, fingerprint: Fingerprint) -> usize {
-        usize::from(self.lanes[fingerprint.slot()])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,22 +198,6 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_dealt_evenly() {
-        for lanes in [1_u32, 2, 3, 64, 100, 256] {
-            let table = SlotTable::new(lanes);
-            let mut slots = vec![0_u32; lanes as usize];
-            for &lane in table.lanes.iter() {
-                slots[usize::from(lane)] += 1;
-            }
-            let mean = NUM_SLOTS as f64 / f64::from(lanes);
-            for (lane, &n) in slots.iter().enumerate() {
-                let deviation = (f64::from(n) - mean).abs();
-                assert!(deviation <= 5.0 * mean.sqrt(), "{lanes} lanes: lane {lane} has {n}");
-            }
-        }
-    }
-
-    #[test]
     fn a_scoped_fingerprint_is_a_siphash_under_a_derived_key() {
         let key = std::array::from_fn(|i| i as u8);
         let hasher = KeyHasher::new(&HashKey(key));
@@ -281,7 +225,9 @@ mod tests {
     fn parts_make_the_fingerprint_again() {
         for k in 0..1000_u64 {
             let f = Fingerprint(k.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            assert_eq!(Fingerprint::from_parts(f.signature(), f.entry_bits(), f.cold_bits()), f);
+            let slot = f.slot() as u16;
+            let made = Fingerprint::from_parts(slot, f.signature(), f.entry_bits(), f.cold_bits());
+            assert_eq!(made, f);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::dictionary::Dictionary;
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
-use crate::hash::{Fingerprint, HashKey, KeyHasher, SlotTable};
+use crate::hash::{Fingerprint, HashKey, KeyHasher};
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::pace::Pace;
@@ -23,6 +23,7 @@ use crate::reconcile::Reconciliations;
 use crate::recovery::Recovery;
 use crate::round::Rounds;
 use crate::routes::HighIds;
+use crate::slots::SlotTable;
 use crate::stamp::Stamps;
 use crate::stats::Counters;
 use crate::stripes::Stripes;
@@ -257,6 +258,7 @@ impl Index {
             fs: &self.fs,
             counters: &self.counters,
             dictionary: &self.dictionary,
+            slots: &self.slots,
             wal: self.wal.as_ref(),
             readers: &self.readers,
             pace: self.pace.as_deref(),

@@ -1,4 +1,4 @@
-//! The 32-bit value word of overlay entries and segment entries.
+//! The 32-bit value word of overlay entries, and of a segment's while it is written.
 //!
 //! | bits | meaning |
 //! |---|---|

@@ -21,7 +21,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// The payload of a small file.
 pub(crate) fn frame(bytes: &[u8], magic: &[u8; 8]) -> Vec<u8> {
     assert_eq!(&bytes[..8], magic);
-    assert_eq!(u32_at(bytes, 8), 2, "version");
+    assert_eq!(u32_at(bytes, 8), 3, "version");
     let end = bytes.len() - 4;
     assert_eq!(u32_at(bytes, 12) as usize, end - 16, "length of the payload");
     assert_eq!(crc32fast::hash(&bytes[..end]), u32_at(bytes, end), "checksum");
@@ -48,22 +48,44 @@ enum Record {
     Delta { adds: Vec<u32>, removes: Vec<u32>, len: u32 },
 }
 
+/// Bits of a number: as many as it takes to tell so many things apart.
+fn bits_for(things: u64) -> u32 {
+    (0..64).find(|&bits| things <= 1 << bits).expect("fewer than 2^63")
+}
+
 /// One segment's bytes, and where its sections start.
 pub(crate) struct Segment {
     bytes: Vec<u8>,
     starts: [usize; 7],
+    /// The slots of its lane, ascending.
+    slots: Vec<u64>,
+    rank_bits: u32,
+    /// The first packed word that is a high id, a list, the tombstone.
+    kinds: [u64; 3],
+    word_bits: u32,
 }
 
 impl Segment {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         assert_eq!(&bytes[..8], b"LSMI-SEG");
-        assert_eq!(u32_at(&bytes, 8), 2, "version");
+        assert_eq!(u32_at(&bytes, 8), 3, "version");
         assert_eq!(crc32fast::hash(&bytes[..124]), u32_at(&bytes, 124), "header's checksum");
         assert!(bytes[121] < 2);
         assert_eq!(bytes[122..124], [0; 2]);
         let [keys, buckets, slots] = [24, 32, 40].map(|at| u64_at(&bytes, at) as usize);
-        let postings = u64_at(&bytes, 64) as usize;
-        let lengths = [buckets, 4 * (slots - keys), keys, 8 * keys, 3 * keys, 4 * postings];
+        let [postings, low_ids, high_ids, tombstones, deltas, lanes] =
+            [64, 68, 72, 76, 80, 84].map(|at| u32_at(&bytes, at));
+        assert!(tombstones as usize + deltas as usize <= keys);
+        let (owner, lane) = (|slot| jump(slot, lanes), u32_at(&bytes, 12));
+        let owned = |lane| (0..1 << 14).filter(move |&slot| owner(slot) == lane);
+        let rank_bits =
+            bits_for((0..lanes).map(|lane| owned(lane).count()).max().expect("a lane") as u64);
+        let high = u64::from(low_ids);
+        let lists = high + u64::from(high_ids);
+        let tombstone = lists + u64::from(postings);
+        let word_bits = bits_for(tombstone + u64::from(tombstones > 0));
+        let entries = (keys * (26 + rank_bits + word_bits) as usize).div_ceil(8) + 8;
+        let lengths = [buckets, 4 * (slots - keys), keys, entries, 2 * keys, 4 * postings as usize];
         let mut starts = [128; 7];
         for (i, length) in lengths.into_iter().enumerate() {
             let (end, next) = (starts[i] + length, (starts[i] + length).next_multiple_of(64));
@@ -73,7 +95,8 @@ impl Segment {
             assert_eq!(crc32fast::hash(&bytes[starts[i]..next]), stored, "section {i}");
         }
         assert_eq!(starts[6], bytes.len());
-        Self { bytes, starts }
+        let kinds = [high, lists, tombstone];
+        Self { slots: owned(lane).collect(), bytes, starts, rank_bits, kinds, word_bits }
     }
 
     pub(crate) fn keys(&self) -> u64 {
@@ -81,7 +104,7 @@ impl Segment {
     }
 
     pub(crate) fn tombstones_and_deltas(&self) -> (u64, u64) {
-        (u64_at(&self.bytes, 72), u64_at(&self.bytes, 80))
+        (u32_at(&self.bytes, 76).into(), u32_at(&self.bytes, 80).into())
     }
 
     fn position(&self, f: u64) -> usize {
@@ -99,26 +122,35 @@ impl Segment {
         u32_at(&self.bytes, self.starts[1] + 4 * (slot - keys) as usize) as usize
     }
 
+    /// A number of the entries, bit by bit.
+    fn bits(&self, at: usize, width: u32) -> u64 {
+        let bit = |bit: usize| u64::from(self.bytes[self.starts[3] + bit / 8] >> (bit % 8) & 1);
+        (0..width).map(|i| bit(at + i as usize) << i).sum()
+    }
+
     fn get(&self, f: u64) -> Option<Record> {
-        let [_, _, signatures, entries, cold, postings, _] = self.starts;
+        let [_, _, signatures, _, cold, postings, _] = self.starts;
         let at = self.position(f);
-        let stored_cold = u32_at(&self.bytes, cold + 3 * at) & 0x00ff_ffff;
-        let wanted_cold = ((f >> 54) << 14 | f & 0x3fff) as u32;
+        let width = 26 + self.rank_bits + self.word_bits;
+        let entry = at * width as usize;
+        let rank = self.bits(entry + 26, self.rank_bits) as usize;
         if self.bytes[signatures + at] != (f >> 14) as u8
-            || u32_at(&self.bytes, entries + 8 * at) != (f >> 22) as u32
-            || stored_cold != wanted_cold
+            || self.bits(entry, 26) != f >> 22 & 0x03ff_ffff
+            || self.slots.get(rank) != Some(&(f & 0x3fff))
+            || self.bytes[cold + 2 * at..][..2] != ((f >> 48) as u16).to_le_bytes()
         {
             return None;
         }
-        let word = u32_at(&self.bytes, entries + 8 * at + 4);
-        if word == u32::MAX {
+        let word = self.bits(entry + 26 + self.rank_bits as usize, self.word_bits);
+        let [high, lists, tombstone] = self.kinds;
+        if word >= tombstone {
             return Some(Record::Complete(vec![]));
         }
-        if word >> 31 == 0 {
-            return Some(Record::Complete(vec![word]));
+        if word < lists {
+            let id = if word < high { word } else { (1 << 30) + word - high };
+            return Some(Record::Complete(vec![id as u32]));
         }
-        let list =
-            |i: usize| u32_at(&self.bytes, postings + 4 * ((word & 0x7fff_ffff) as usize + i));
+        let list = |i: usize| u32_at(&self.bytes, postings + 4 * ((word - lists) as usize + i));
         let number = (list(0) & 0x7fff_ffff) as usize;
         if list(0) >> 31 == 0 {
             return Some(Record::Complete((1..=number).map(list).collect()));
@@ -241,7 +273,7 @@ impl Reader {
         let mut next = None;
         for name in names {
             let bytes = read(&dir.join(&name));
-            assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"LSMI-WAL"[..], 2));
+            assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"LSMI-WAL"[..], 3));
             let number = u64_at(&bytes, 12);
             assert_eq!((name, u64_at(&bytes, 20)), (format!("{number:020}.wal"), epoch));
             assert_eq!(crc32fast::hash(&bytes[..60]), u32_at(&bytes, 60), "header's checksum");
@@ -352,7 +384,7 @@ fn sip(hash_key: [u64; 2], parts: &[&[u8]]) -> u64 {
 
 fn terms(bytes: &[u8]) -> BTreeMap<u32, Vec<u8>> {
     assert_eq!(&bytes[..8], b"LSMI-TRM");
-    assert_eq!(u32_at(bytes, 8), 2, "version");
+    assert_eq!(u32_at(bytes, 8), 3, "version");
     assert_eq!(crc32fast::hash(&bytes[..28]), u32_at(bytes, 28), "header's checksum");
     let (mut terms, mut rest) = (BTreeMap::new(), &bytes[32..]);
     while !rest.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lsm_index::KeyHasher;
+use lsm_index::{KeyHasher, SlotTable};
 
 use super::support::{HASH_KEY, Random};
 
@@ -184,8 +184,14 @@ fn seal(path: &Path, bytes: &mut [u8], sound: &[u8]) {
             put_checksum(bytes, end - 4, crc(&bytes[start..end - 4]));
         }
     } else if path.extension().is_some_and(|e| e == "seg") {
-        let [keys, buckets, slots, postings] = [24, 32, 40, 64].map(|at| word(sound, at));
-        let sections = [buckets, 4 * (slots - keys), keys, 8 * keys, 3 * keys, 4 * postings];
+        let [keys, buckets, slots] = [24, 32, 40].map(|at| word(sound, at));
+        let [postings, low_ids, high_ids, tombstones, _, lanes] =
+            [64, 68, 72, 76, 80, 84].map(|at| word(sound, at));
+        let values = low_ids + high_ids + postings + usize::from(tombstones > 0);
+        let word_bits = values.next_power_of_two().ilog2();
+        let width = 26 + SlotTable::new(lanes as u32).rank_bits() + word_bits;
+        let entries = (keys * width as usize).div_ceil(8) + 8;
+        let sections = [buckets, 4 * (slots - keys), keys, entries, 2 * keys, 4 * postings];
         let mut start = 128;
         for (number, len) in sections.into_iter().enumerate() {
             let end = (start + len).next_multiple_of(64);

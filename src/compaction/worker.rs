@@ -18,6 +18,7 @@ use crate::overlay::Overlay;
 use crate::pace::Pace;
 use crate::rcu::Readers;
 use crate::segment::{Origin, Segment, SegmentWriter};
+use crate::slots::SlotTable;
 use crate::stats::Counters;
 use crate::sync::atomic::Ordering;
 use crate::view::View;
@@ -29,6 +30,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) fs: &'i Fs,
     pub(crate) counters: &'i Counters,
     pub(crate) dictionary: &'i Dictionary,
+    pub(crate) slots: &'i SlotTable,
     pub(crate) wal: Option<&'i Wal>,
     pub(crate) readers: &'i Arc<Readers<View>>,
     pub(crate) pace: Option<&'i Pace>,
@@ -305,20 +307,18 @@ impl Lane {
         keeper.next_number += 1;
         let leads_to_terms = upkeep.dictionary.is_in_use();
         let origin = Origin { lane: self.number, number, level, flushed, leads_to_terms };
-        let bytes = records.finish(origin)?;
+        let bytes = records.finish(origin, upkeep.slots)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if let Some(pace) = upkeep.pace {
             pace.spend(bytes.len());
         }
         match &keeper.dir {
-            None => Segment::new(MappedBytes::anonymous(bytes)?, None),
+            None => Segment::new(MappedBytes::anonymous(bytes)?, None, upkeep.slots),
             Some(dir) => {
                 let path = segment_path(dir, number);
                 upkeep.fs.write_synced(&path, &bytes)?;
-                let opened = upkeep
-                    .fs
-                    .sync_dir(dir)
-                    .and_then(|()| Segment::open(upkeep.fs, &path, self.number, number));
+                let open = || Segment::open(upkeep.fs, &path, upkeep.slots, self.number, number);
+                let opened = upkeep.fs.sync_dir(dir).and_then(|()| open());
                 if opened.is_err() {
                     let _ = upkeep.fs.remove(&path);
                 }
@@ -329,13 +329,12 @@ impl Lane {
 
     /// Opens a lane as its manifest describes it; the dictionary has been read already.
     pub(crate) fn open(upkeep: &Upkeep<'_>, dir: &Path, number: u32) -> Result<Self> {
-        let fs = upkeep.fs;
-        let manifest = Manifest::load(fs, dir, number)?;
+        let manifest = Manifest::load(upkeep.fs, dir, number)?;
         upkeep.dictionary.check_extent(manifest.terms)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
-            let segment = Segment::open(fs, &path, number, entry.number)?;
+            let segment = Segment::open(upkeep.fs, &path, upkeep.slots, number, entry.number)?;
             entry.agrees_with(&path, &segment)?;
             segments.push((entry.level, Arc::new(segment)));
         }

@@ -20,6 +20,7 @@ use crate::manifest::{FILE_NAME, Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::record::Record;
 use crate::segment::{Origin, Segment, SegmentWriter};
+use crate::slots::SlotTable;
 
 /// What there is to do.
 struct Plan {
@@ -34,9 +35,15 @@ struct Plan {
 
 impl Repairer {
     /// Repairs a lane; the last record of the log that it has flushed.
-    pub(super) fn lane(&mut self, epoch: &Epoch, lane: u32, terms: &mut Terms) -> Result<u64> {
+    pub(super) fn lane(
+        &mut self,
+        epoch: &Epoch,
+        slots: &SlotTable,
+        lane: u32,
+        terms: &mut Terms,
+    ) -> Result<u64> {
         let dir = lane_dir(&epoch.dir, lane);
-        let plan = self.plan_lane(&dir, lane, terms)?;
+        let plan = self.plan_lane(&dir, slots, lane, terms)?;
         let flushed = plan.manifest.flushed;
         if self.apply && plan.changed {
             self.carry_out(&dir, plan)?;
@@ -44,20 +51,26 @@ impl Repairer {
         Ok(flushed)
     }
 
-    fn plan_lane(&mut self, dir: &Path, lane: u32, terms: &mut Terms) -> Result<Plan> {
+    fn plan_lane(
+        &mut self,
+        dir: &Path,
+        slots: &SlotTable,
+        lane: u32,
+        terms: &mut Terms,
+    ) -> Result<Plan> {
         let path = dir.join(FILE_NAME);
         let mut damaged = Vec::new();
         let (mut manifest, fault) = match Manifest::load(&self.fs, dir, lane) {
             Ok(manifest) => (manifest, None),
             Err(fault) => {
                 let fault = damage(fault)?;
-                let manifest = self.manifest_of_segments(dir, lane, terms, &mut damaged)?;
+                let manifest = self.manifest_of_segments(dir, slots, lane, terms, &mut damaged)?;
                 damaged.push(path.clone());
                 (manifest, Some(fault))
             }
         };
         let mut rewrite = fault.is_some();
-        let segments = self.segments(dir, lane, &manifest, &mut damaged, &mut rewrite)?;
+        let segments = self.segments(dir, slots, &manifest, &mut damaged, &mut rewrite)?;
         // Also in records that newer ones override: the id of a lost term may go to another.
         rewrite |= segments.iter().any(|segment| names_lost_terms(segment, terms));
         let merged = Merged::of(&segments, terms)?;
@@ -76,7 +89,7 @@ impl Repairer {
             manifest.next_number = number + 1;
             manifest.segments.clear();
             if !merged.writer.is_empty() {
-                let bytes = merged.writer.finish(origin)?;
+                let bytes = merged.writer.finish(origin, slots)?;
                 let (keys, bytes_long) = (live_keys, bytes.len() as u64);
                 let entry = ManifestSegment { number, level: BOTTOM, keys, bytes: bytes_long };
                 manifest.segments.push(entry);
@@ -123,15 +136,16 @@ impl Repairer {
     fn segments(
         &mut self,
         dir: &Path,
-        lane: u32,
+        slots: &SlotTable,
         manifest: &Manifest,
         damaged: &mut Vec<PathBuf>,
         rewrite: &mut bool,
     ) -> Result<Vec<Arc<Segment>>> {
         let mut segments = Vec::new();
         for entry in &manifest.segments {
-            let path = segment_path(dir, entry.number);
-            let opened = Segment::open(&self.fs, &path, lane, entry.number).and_then(|segment| {
+            let (path, lane) = (segment_path(dir, entry.number), manifest.lane);
+            let open = || Segment::open(&self.fs, &path, slots, lane, entry.number);
+            let opened = open().and_then(|segment| {
                 entry.agrees_with(&path, &segment)?;
                 segment.check()?;
                 segment.check_structure()?;
@@ -145,7 +159,7 @@ impl Repairer {
                 Err(fault) => damage(fault)?,
             };
             *rewrite = true;
-            let lost = match rehashed(&self.fs, &path) {
+            let lost = match rehashed(&self.fs, &path, slots, (lane, entry.number)) {
                 Some(segment) => {
                     segments.push(Arc::new(segment));
                     Lost::Nothing
@@ -162,6 +176,7 @@ impl Repairer {
     fn manifest_of_segments(
         &mut self,
         dir: &Path,
+        slots: &SlotTable,
         lane: u32,
         terms: &Terms,
         damaged: &mut Vec<PathBuf>,
@@ -170,7 +185,7 @@ impl Repairer {
             self.note(dir, "the lane's directory is missing", Lost::UnknownKeys);
         }
         let mut found = Vec::new();
-        for (path, segment) in segments_in(&self.fs, dir)? {
+        for (path, segment) in segments_in(&self.fs, dir, slots)? {
             match segment {
                 Ok(segment) if segment.origin().lane == lane => found.push(segment),
                 Ok(_) => {
@@ -205,13 +220,17 @@ impl Repairer {
 }
 
 /// The segments in a lane's directory, newest first.
-pub(super) fn segments_in(fs: &Fs, dir: &Path) -> Result<Vec<(PathBuf, Result<Segment>)>> {
+pub(super) fn segments_in(
+    fs: &Fs,
+    dir: &Path,
+    slots: &SlotTable,
+) -> Result<Vec<(PathBuf, Result<Segment>)>> {
     let mut paths = if fs.exists(dir)? { fs.list(dir)? } else { Vec::new() };
     paths.retain(|path| is_segment(path));
     paths.sort();
     let open = |path: PathBuf| {
         let bytes = MappedBytes::open(fs, &path);
-        let segment = bytes.and_then(|bytes| Segment::new(bytes, Some(path.clone())));
+        let segment = bytes.and_then(|bytes| Segment::new(bytes, Some(path.clone()), slots));
         (path, segment)
     };
     Ok(paths.into_iter().rev().map(open).collect())
@@ -224,10 +243,14 @@ fn next_number(fs: &Fs, dir: &Path) -> Result<u64> {
     Ok(newest.map_or(1, |number| number + 1))
 }
 
-/// A segment with nothing wrong but its hash function, which is made anew of the fingerprints.
-fn rehashed(fs: &Fs, path: &Path) -> Option<Segment> {
+/// A segment with nothing wrong but its hash function, which is made anew of the fingerprints;
+/// `expected`: its lane and number.
+fn rehashed(fs: &Fs, path: &Path, slots: &SlotTable, expected: (u32, u64)) -> Option<Segment> {
     let bytes = MappedBytes::open(fs, path).ok()?;
-    let segment = Segment::new(bytes, Some(path.to_path_buf())).ok()?;
+    let segment = Segment::new(bytes, Some(path.to_path_buf()), slots).ok()?;
+    if (segment.origin().lane, segment.number()) != expected {
+        return None;
+    }
     segment.check_records().ok()?;
     let mut writer = SegmentWriter::with_capacity(segment.keys());
     for item in segment.iter() {
@@ -236,8 +259,8 @@ fn rehashed(fs: &Fs, path: &Path) -> Option<Segment> {
         chain.push(record);
         writer.add(fingerprint, &chain.merged(false)).ok()?;
     }
-    let bytes = writer.finish(segment.origin()).ok()?;
-    let segment = Segment::new(MappedBytes::anonymous(bytes).ok()?, None).ok()?;
+    let bytes = writer.finish(segment.origin(), slots).ok()?;
+    let segment = Segment::new(MappedBytes::anonymous(bytes).ok()?, None, slots).ok()?;
     segment.check_structure().ok()?;
     Some(segment)
 }

@@ -16,6 +16,7 @@ use crate::hash::KeyHasher;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::quarantine;
+use crate::slots::SlotTable;
 use crate::wal::Scan;
 
 /// What is done about one fault.
@@ -93,10 +94,11 @@ pub fn repair_on(system: Arc<dyn FileSystem>, root: &Path, apply: bool) -> Resul
     };
     let mut repairer = Repairer { fs, root: root.to_path_buf(), apply, remedies: Vec::new() };
     let epoch = repairer.epoch()?;
-    let mut terms = repairer.terms(&epoch)?;
+    let slots = SlotTable::new(epoch.meta.num_lanes);
+    let mut terms = repairer.terms(&epoch, &slots)?;
     let mut flushed = 0;
     for lane in 0..epoch.meta.num_lanes {
-        flushed = flushed.max(repairer.lane(&epoch, lane, &mut terms)?);
+        flushed = flushed.max(repairer.lane(&epoch, &slots, lane, &mut terms)?);
     }
     if apply && terms.are_damaged() {
         // What a merge left behind may lead to terms that are lost, whose ids are free now.

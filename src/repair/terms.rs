@@ -10,6 +10,7 @@ use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::hash::KeyHasher;
 use crate::manifest::Manifest;
+use crate::slots::SlotTable;
 use crate::wal::Scan;
 
 /// What is left of the dictionary.
@@ -74,7 +75,7 @@ struct ReliedOn {
 }
 
 impl Repairer {
-    fn relied_on(&self, epoch: &Epoch) -> Result<ReliedOn> {
+    fn relied_on(&self, epoch: &Epoch, slots: &SlotTable) -> Result<ReliedOn> {
         let mut relied_on = ReliedOn::default();
         for lane in 0..epoch.meta.num_lanes {
             let dir = lane_dir(&epoch.dir, lane);
@@ -85,7 +86,7 @@ impl Repairer {
                 }
                 Err(_) => {
                     relied_on.at_least = true;
-                    let segments = segments_in(&self.fs, &dir)?;
+                    let segments = segments_in(&self.fs, &dir, slots)?;
                     let leads = segments
                         .iter()
                         .any(|(_, s)| s.as_ref().is_ok_and(|s| s.origin().leads_to_terms));
@@ -99,8 +100,8 @@ impl Repairer {
 
     /// Finds out which terms can be read. Nothing is written before no lane leads to others any
     /// more, by [`Repairer::finish_terms`].
-    pub(super) fn terms(&self, epoch: &Epoch) -> Result<Terms> {
-        let relied_on = self.relied_on(epoch)?;
+    pub(super) fn terms(&self, epoch: &Epoch, slots: &SlotTable) -> Result<Terms> {
+        let relied_on = self.relied_on(epoch, slots)?;
         let path = epoch.dir.join(TERMS);
         let bytes = TermLog::read(&self.fs, &path)?.unwrap_or_default();
         let none = bytes.is_empty() && relied_on.extent == Extent::default();

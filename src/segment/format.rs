@@ -4,9 +4,12 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::entries::Packing;
 use super::mph::MphParams;
+use super::packed::Values;
 use crate::error::{Error, Result};
 use crate::frame::{FORMAT_VERSION, check_version, long, word};
+use crate::slots::SlotTable;
 
 pub(crate) const MAGIC: &[u8; 8] = b"LSMI-SEG";
 pub(crate) const HEADER_LEN: usize = 128;
@@ -21,8 +24,11 @@ const SLOTS_AT: usize = 40;
 const SEED_AT: usize = 48;
 const MULTIPLIER_AT: usize = 56;
 const POSTINGS_AT: usize = 64;
-const TOMBSTONES_AT: usize = 72;
+const LOW_IDS_AT: usize = 68;
+const HIGH_IDS_AT: usize = 72;
+const TOMBSTONES_AT: usize = 76;
 const DELTAS_AT: usize = 80;
+const NUM_LANES_AT: usize = 84;
 const CHECKSUMS_AT: usize = 88;
 const FLUSHED_AT: usize = 112;
 const LEVEL_AT: usize = 120;
@@ -67,11 +73,12 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) origin: Origin,
+    /// Of the index: which slots are the lane's follows from it.
+    pub(crate) num_lanes: u32,
     pub(crate) mph: MphParams,
-    /// Length of the postings in units of 4 bytes.
-    pub(crate) postings_words: u64,
-    pub(crate) tombstones: u64,
-    pub(crate) deltas: u64,
+    pub(crate) values: Values,
+    pub(crate) tombstones: u32,
+    pub(crate) deltas: u32,
     /// CRC32 per section, padding included.
     pub(crate) checksums: [u32; 6],
 }
@@ -81,23 +88,27 @@ pub(crate) struct Header {
 pub(crate) struct Layout {
     starts: [u64; 7],
     lengths: [u64; 6],
+    /// How entries lie in theirs.
+    pub(crate) packing: Packing,
 }
 
 impl Layout {
-    pub(crate) fn new(mph: &MphParams, postings_words: u64) -> Self {
+    /// `rank_bits`: what tells the slots of one lane apart.
+    pub(crate) fn new(mph: &MphParams, values: &Values, rank_bits: u32) -> Self {
+        let packing = Packing::new(rank_bits, values.bits());
         let lengths = [
             mph.buckets,
             mph.remap_len() * 4,
             mph.keys,
-            mph.keys * 8,
-            mph.keys * 3,
-            postings_words * 4,
+            packing.bytes(mph.keys),
+            mph.keys * 2,
+            u64::from(values.postings) * 4,
         ];
         let mut starts = [HEADER_LEN as u64; 7];
         for (i, length) in lengths.iter().enumerate() {
             starts[i + 1] = (starts[i] + length).next_multiple_of(ALIGN);
         }
-        Self { starts, lengths }
+        Self { starts, lengths, packing }
     }
 
     /// The section's bytes.
@@ -132,11 +143,18 @@ impl Header {
             (SLOTS_AT, self.mph.slots),
             (SEED_AT, self.mph.seed),
             (MULTIPLIER_AT, self.mph.multiplier),
-            (POSTINGS_AT, self.postings_words),
-            (TOMBSTONES_AT, self.tombstones),
-            (DELTAS_AT, self.deltas),
         ] {
             out[at..][..8].copy_from_slice(&value.to_le_bytes());
+        }
+        for (at, value) in [
+            (POSTINGS_AT, self.values.postings),
+            (LOW_IDS_AT, self.values.low_ids),
+            (HIGH_IDS_AT, self.values.high_ids),
+            (TOMBSTONES_AT, self.tombstones),
+            (DELTAS_AT, self.deltas),
+            (NUM_LANES_AT, self.num_lanes),
+        ] {
+            out[at..][..4].copy_from_slice(&value.to_le_bytes());
         }
         for (i, crc) in self.checksums.iter().enumerate() {
             out[CHECKSUMS_AT + 4 * i..][..4].copy_from_slice(&crc.to_le_bytes());
@@ -146,8 +164,9 @@ impl Header {
         out
     }
 
-    /// Checks everything the header alone can tell, and that the file has the length it implies.
-    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Self, Layout)> {
+    /// Checks everything the header alone can tell, that it is of an index with those lanes, and
+    /// that the file has the length it implies.
+    pub(crate) fn decode(path: &Path, bytes: &[u8], slots: &SlotTable) -> Result<(Self, Layout)> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(Error::corrupt(path, bytes.len(), "the file ends within its header"));
         };
@@ -173,19 +192,27 @@ impl Header {
                 seed: long(&header[SEED_AT..]),
                 multiplier: long(&header[MULTIPLIER_AT..]),
             },
-            postings_words: long(&header[POSTINGS_AT..]),
-            tombstones: long(&header[TOMBSTONES_AT..]),
-            deltas: long(&header[DELTAS_AT..]),
+            num_lanes: word(&header[NUM_LANES_AT..]),
+            values: Values {
+                low_ids: word(&header[LOW_IDS_AT..]),
+                high_ids: word(&header[HIGH_IDS_AT..]),
+                postings: word(&header[POSTINGS_AT..]),
+                has_tombstones: word(&header[TOMBSTONES_AT..]) > 0,
+            },
+            tombstones: word(&header[TOMBSTONES_AT..]),
+            deltas: word(&header[DELTAS_AT..]),
             checksums: std::array::from_fn(|i| word(&header[CHECKSUMS_AT + 4 * i..])),
         };
-        let special = decoded.tombstones.checked_add(decoded.deltas);
-        if !decoded.mph.plausible()
-            || decoded.postings_words > u64::from(u32::MAX)
-            || special.is_none_or(|entries| entries > decoded.mph.keys)
-        {
+        let (lane, lanes) = (decoded.origin.lane, decoded.num_lanes);
+        if lanes != slots.num_lanes() || lane >= lanes {
+            let what = format!("lane {lane} of {lanes}, in an index of {}", slots.num_lanes());
+            return Err(Error::corrupt(path, NUM_LANES_AT, what));
+        }
+        let special = u64::from(decoded.tombstones) + u64::from(decoded.deltas);
+        if !decoded.mph.plausible() || !decoded.values.plausible() || special > decoded.mph.keys {
             return Err(Error::corrupt(path, KEYS_AT, "the header's counts contradict each other"));
         }
-        let layout = Layout::new(&decoded.mph, decoded.postings_words);
+        let layout = Layout::new(&decoded.mph, &decoded.values, slots.rank_bits());
         if layout.file_len() != bytes.len() as u64 {
             let what = format!("{} bytes where {} belong", bytes.len(), layout.file_len());
             return Err(Error::corrupt(path, bytes.len(), what));
@@ -198,26 +225,40 @@ impl Header {
 mod tests {
     use super::*;
 
+    fn slots() -> SlotTable {
+        SlotTable::new(64)
+    }
+
     fn header() -> Header {
         let mph = MphParams { keys: 100, buckets: 37, slots: 101, seed: 5, multiplier: 1 };
+        let values = Values { low_ids: 20, high_ids: 7, postings: 10, has_tombstones: true };
         let checksums = [1, 2, 3, 4, 5, 6];
         let origin = Origin { lane: 3, number: 9, level: 2, flushed: 7, leads_to_terms: true };
-        Header { origin, mph, postings_words: 10, tombstones: 1, deltas: 2, checksums }
+        Header { origin, num_lanes: 64, mph, values, tombstones: 1, deltas: 2, checksums }
+    }
+
+    fn layout(header: &Header) -> Layout {
+        Layout::new(&header.mph, &header.values, slots().rank_bits())
+    }
+
+    /// The header with nothing behind it but zeros.
+    fn decode(header: &Header, len: usize) -> Result<(Header, Layout)> {
+        let mut file = header.encode().to_vec();
+        file.resize(len, 0);
+        Header::decode(Path::new("x"), &file, &slots())
     }
 
     #[test]
     fn the_header_survives_a_round_trip() {
         let header = header();
-        let layout = Layout::new(&header.mph, header.postings_words);
-        let mut file = header.encode().to_vec();
-        file.resize(layout.file_len() as usize, 0);
-        assert_eq!(Header::decode(Path::new("x"), &file).expect("sound"), (header, layout));
+        let layout = layout(&header);
+        let found = decode(&header, layout.file_len() as usize);
+        assert_eq!(found.expect("sound"), (header, layout));
     }
 
     #[test]
     fn sections_are_aligned_and_apart() {
-        let header = header();
-        let layout = Layout::new(&header.mph, header.postings_words);
+        let layout = layout(&header());
         let mut end = HEADER_LEN;
         for section in Section::ALL {
             let padded = layout.padded(section);
@@ -234,12 +275,38 @@ mod tests {
         for keys in [0, 1 << 32, 1 << 63, u64::MAX] {
             let mut header = header();
             header.mph.keys = keys;
-            let mut file = header.encode().to_vec();
-            file.resize(4096, 0);
-            assert!(matches!(Header::decode(Path::new("x"), &file), Err(Error::Corrupt { .. })));
+            assert!(matches!(decode(&header, 4096), Err(Error::Corrupt { .. })));
         }
-        let mut header = header();
-        header.postings_words = 1 << 62;
-        assert!(Header::decode(Path::new("x"), &header.encode()).is_err());
+        let with = |change: &dyn Fn(&mut Header)| {
+            let mut header = header();
+            change(&mut header);
+            decode(&header, 4096)
+        };
+        for count in [(1 << 30) + 1, 1 << 31, u32::MAX] {
+            let changes: [&dyn Fn(&mut Header); 6] = [
+                &|header| header.values.postings = count,
+                &|header| header.values.low_ids = count,
+                &|header| header.values.high_ids = count,
+                &|header| header.tombstones = count,
+                &|header| header.deltas = count,
+                &|header| (header.tombstones, header.deltas) = (count, count),
+            ];
+            for change in changes {
+                assert!(matches!(with(change), Err(Error::Corrupt { .. })));
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_that_are_not_the_indexs_are_refused() {
+        let len = layout(&header()).file_len() as usize;
+        for (num_lanes, lane) in
+            [(0, 0), (1, 0), (63, 3), (65, 3), (16_385, 3), (u32::MAX, 3), (64, 64), (64, u32::MAX)]
+        {
+            let mut header = header();
+            (header.num_lanes, header.origin.lane) = (num_lanes, lane);
+            let refused = decode(&header, len);
+            assert!(matches!(refused, Err(Error::Corrupt { offset: 84, .. })), "{refused:?}");
+        }
     }
 }

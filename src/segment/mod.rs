@@ -1,8 +1,10 @@
 //! Immutable tables: a minimal perfect hash over the keys of one flush or compaction, with
 //! signatures, entries, cold fingerprint bits and id lists beside it.
 
+mod entries;
 mod format;
 mod mph;
+mod packed;
 mod reader;
 mod writer;
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use prefetch_index::prefetch_index;
 
+use super::entries::{hot_bits, hot_parts};
 use super::format::{Header, Layout, Origin, Section};
 use super::mph::Mph;
+use super::packed::Values;
 use super::writer::DELTA_FLAG;
 use crate::config::Verify;
 use crate::error::{Error, Result};
@@ -13,7 +15,8 @@ use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::record::{Ids, RecordRef};
-use crate::word::{Unpacked, Word};
+use crate::slots::SlotTable;
+use crate::word::Unpacked;
 
 /// An open segment.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub(crate) struct Segment {
     header: Header,
     layout: Layout,
     mph: Mph,
+    slots: SlotTable,
 }
 
 /// A look-up under way, between prefetches.
@@ -44,8 +48,14 @@ impl Probe {
 impl Segment {
     /// Opens a segment file: header, length and the hash function's checksums are checked, the
     /// other sections only by [`Segment::check`].
-    pub(crate) fn open(fs: &Fs, path: &Path, lane: u32, number: u64) -> Result<Self> {
-        let segment = Self::new(MappedBytes::open(fs, path)?, Some(path.to_path_buf()))?;
+    pub(crate) fn open(
+        fs: &Fs,
+        path: &Path,
+        slots: &SlotTable,
+        lane: u32,
+        number: u64,
+    ) -> Result<Self> {
+        let segment = Self::new(MappedBytes::open(fs, path)?, Some(path.to_path_buf()), slots)?;
         let found = (segment.header.origin.lane, segment.header.origin.number);
         if found != (lane, number) {
             let what = format!("it is segment {} of lane {}", found.1, found.0);
@@ -57,11 +67,15 @@ impl Segment {
     }
 
     /// Takes over what a writer laid out in memory.
-    pub(crate) fn new(bytes: MappedBytes, path: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn new(
+        bytes: MappedBytes,
+        path: Option<PathBuf>,
+        slots: &SlotTable,
+    ) -> Result<Self> {
         let place = path.as_deref().unwrap_or(Path::new(ANONYMOUS));
-        let (header, layout) = Header::decode(place, &bytes)?;
+        let (header, layout) = Header::decode(place, &bytes, slots)?;
         let mph = Mph::new(header.mph);
-        Ok(Self { bytes, path, header, layout, mph })
+        Ok(Self { bytes, path, header, layout, mph, slots: slots.clone() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,7 +96,7 @@ impl Segment {
 
     /// Keys and the words of their lists; an overlay's weight, but for the words that head lists.
     pub(crate) fn weight(&self) -> usize {
-        self.keys() + self.header.postings_words as usize
+        self.keys() + self.header.values.postings as usize
     }
 
     pub(crate) fn byte_len(&self) -> usize {
@@ -98,7 +112,7 @@ impl Segment {
     }
 
     pub(crate) fn tombstones(&self) -> u64 {
-        self.header.tombstones
+        self.header.tombstones.into()
     }
 
     /// Whether every record is a whole, non-empty set, as at the bottom.
@@ -110,8 +124,8 @@ impl Segment {
         &self.bytes[self.layout.range(section)]
     }
 
-    /// The key's record. With [`Verify::Fast`] an absent key passes for a present one with
-    /// probability 2^-40 per segment.
+    /// The record of a key of the segment's lane. With [`Verify::Fast`] an absent key passes for a
+    /// present one with probability lanes / 2^48: all but the cold bits are compared.
     #[inline]
     pub(crate) fn get(
         &self,
@@ -138,32 +152,31 @@ impl Segment {
             .is_some_and(|at| self.matching_word(fingerprint, at, Verify::Full).is_some())
     }
 
+    /// The packed word at the position, if the fingerprint there is the key's.
     #[inline]
     fn matching_word(
         &self,
         fingerprint: Fingerprint,
         position: usize,
         verify: Verify,
-    ) -> Option<Word> {
+    ) -> Option<u64> {
         if *self.section(Section::Signatures).get(position)? != fingerprint.signature() {
             return None;
         }
-        let (entries, _) = self.section(Section::Entries).as_chunks::<8>();
-        let entry = u64::from_le_bytes(*entries.get(position)?);
-        if entry as u32 != fingerprint.entry_bits() {
+        let (packing, entries) = (&self.layout.packing, self.section(Section::Entries));
+        if packing.hot_bits(entries, position)? != hot_bits(fingerprint, &self.slots) {
             return None;
         }
         if verify == Verify::Full && self.cold_bits(position)? != fingerprint.cold_bits() {
             return None;
         }
-        Some(Word((entry >> 32) as u32))
+        packing.word(entries, position)
     }
 
     #[inline]
-    fn cold_bits(&self, position: usize) -> Option<u32> {
-        let (cold, _) = self.section(Section::Cold).as_chunks::<3>();
-        let [a, b, c] = *cold.get(position)?;
-        Some(u32::from_le_bytes([a, b, c, 0]))
+    fn cold_bits(&self, position: usize) -> Option<u16> {
+        let (cold, _) = self.section(Section::Cold).as_chunks::<2>();
+        cold.get(position).copied().map(u16::from_le_bytes)
     }
 
     /// First stage of a staged look-up: finds the bucket and asks for its pilot's cache line.
@@ -191,9 +204,11 @@ impl Segment {
             probe.at = ABSENT;
             return;
         }
-        prefetch_index(self.section(Section::Entries).as_chunks::<8>().0, probe.at);
+        for byte in self.layout.packing.ends(probe.at) {
+            prefetch_index(self.section(Section::Entries), byte);
+        }
         if verify == Verify::Full {
-            prefetch_index(self.section(Section::Cold).as_chunks::<3>().0, probe.at);
+            prefetch_index(self.section(Section::Cold).as_chunks::<2>().0, probe.at);
         }
     }
 
@@ -206,11 +221,16 @@ impl Segment {
         }
     }
 
-    fn expand(&self, word: Word) -> Result<RecordRef<'_>> {
-        match word.unpack() {
-            Unpacked::Id(id) => Ok(RecordRef::Complete(Ids::One(id))),
-            Unpacked::Tombstone => Ok(RecordRef::Tombstone),
-            Unpacked::Offset(offset) => self.posting(offset as usize).ok_or_else(|| {
+    #[inline]
+    fn expand(&self, word: u64) -> Result<RecordRef<'_>> {
+        match self.header.values.unpack(word) {
+            Some(Unpacked::Id(id)) => Ok(RecordRef::Complete(Ids::One(id))),
+            Some(Unpacked::Tombstone) => Ok(RecordRef::Tombstone),
+            None => {
+                let at = self.layout.range(Section::Entries).start;
+                Err(Error::corrupt(self.path(), at, "an entry's value has no meaning"))
+            }
+            Some(Unpacked::Offset(offset)) => self.posting(offset as usize).ok_or_else(|| {
                 let at = self.layout.range(Section::Postings).start + offset as usize * 4;
                 Error::corrupt(self.path(), at, "an entry points at no posting list")
             }),
@@ -238,15 +258,24 @@ impl Segment {
 
     /// The fingerprint and record at each position.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Fingerprint, RecordRef<'_>)>> {
-        let (entries, _) = self.section(Section::Entries).as_chunks::<8>();
-        let (cold, _) = self.section(Section::Cold).as_chunks::<3>();
-        let signatures = self.section(Section::Signatures);
-        entries.iter().zip(cold).zip(signatures).map(|((entry, &[a, b, c]), &signature)| {
-            let entry = u64::from_le_bytes(*entry);
-            let cold = u32::from_le_bytes([a, b, c, 0]);
-            let fingerprint = Fingerprint::from_parts(signature, entry as u32, cold);
-            Ok((fingerprint, self.expand(Word((entry >> 32) as u32))?))
+        (0..self.keys()).map(|position| {
+            let (fingerprint, word) = self.entry(position).ok_or_else(|| {
+                let at = self.layout.range(Section::Entries).start;
+                Error::corrupt(self.path(), at, "an entry is of no slot of the lane")
+            })?;
+            Ok((fingerprint, self.expand(word)?))
         })
+    }
+
+    /// A fingerprint made whole, and its packed word; none if its rank is beyond the lane's slots.
+    fn entry(&self, position: usize) -> Option<(Fingerprint, u64)> {
+        let (packing, entries) = (&self.layout.packing, self.section(Section::Entries));
+        let (rank, entry_bits) = hot_parts(packing.hot_bits(entries, position)?);
+        let slot = *self.slots.of_lane(self.header.origin.lane).get(rank)?;
+        let signature = *self.section(Section::Signatures).get(position)?;
+        let cold_bits = self.cold_bits(position)?;
+        let fingerprint = Fingerprint::from_parts(slot, signature, entry_bits, cold_bits);
+        Some((fingerprint, packing.word(entries, position)?))
     }
 
     fn check_section(&self, section: Section) -> Result<()> {
@@ -272,12 +301,13 @@ impl Segment {
     }
 
     /// Beyond checksums: every entry sits where the hash function sends its fingerprint, every
-    /// list is ascending, and the counts of the header are right.
+    /// list is ascending, and the counts of the header are right, those of ids no larger than need be.
     pub(crate) fn check_structure(&self) -> Result<()> {
         let fault = |what: &str| Error::corrupt(self.path(), 0, what);
         let pilots = self.section(Section::Pilots);
         let remap = self.section(Section::Remap);
         let (mut tombstones, mut deltas) = (0, 0);
+        let mut values = Values { postings: self.header.values.postings, ..Values::default() };
         for (position, item) in self.iter().enumerate() {
             let (fingerprint, record) = item?;
             if self.mph.position(fingerprint, pilots, remap) != Some(position) {
@@ -285,7 +315,12 @@ impl Segment {
             }
             let sound = match record {
                 RecordRef::Tombstone => {
+                    values.admit(Unpacked::Tombstone);
                     tombstones += 1;
+                    true
+                }
+                RecordRef::Complete(Ids::One(id)) => {
+                    values.admit(Unpacked::Id(id));
                     true
                 }
                 RecordRef::Complete(ids) => ascending(ids),
@@ -300,6 +335,9 @@ impl Segment {
         }
         if (tombstones, deltas) != (self.header.tombstones, self.header.deltas) {
             return Err(fault("the header miscounts tombstones or deltas"));
+        }
+        if values != self.header.values {
+            return Err(fault("the header gives ids more room than they take"));
         }
         Ok(())
     }

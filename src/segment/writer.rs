@@ -1,11 +1,14 @@
 //! Collects a segment's records and lays them out.
 
+use super::entries::hot_bits;
 use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::BuiltMph;
+use super::packed::Values;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::mmap::Buffer;
 use crate::record::Record;
+use crate::slots::SlotTable;
 use crate::word::Word;
 
 /// Records for one segment, in any order; a fingerprint may be added once only.
@@ -14,13 +17,16 @@ pub(crate) struct SegmentWriter {
     fingerprints: Vec<u64>,
     words: Vec<Word>,
     postings: Vec<u32>,
-    tombstones: u64,
-    deltas: u64,
+    tombstones: u32,
+    deltas: u32,
 }
 
 /// First word of a posting list: the flag tells a delta from a complete set, the rest is the
 /// number of ids (of added ids, for a delta).
 pub(crate) const DELTA_FLAG: u32 = 1 << 31;
+
+const TOO_MANY_POSTINGS: Error =
+    Error::TooLarge { what: "a segment's postings, in words,", limit: Word::MAX_OFFSET as u64 };
 
 impl SegmentWriter {
     pub(crate) fn with_capacity(keys: usize) -> Self {
@@ -83,19 +89,18 @@ impl SegmentWriter {
     fn next_offset(&self) -> Result<Word> {
         match u32::try_from(self.postings.len()) {
             Ok(offset) if offset <= Word::MAX_OFFSET => Ok(Word::offset(offset)),
-            _ => Err(Error::TooLarge {
-                what: "a segment's postings, in words,",
-                limit: Word::MAX_OFFSET.into(),
-            }),
+            _ => Err(TOO_MANY_POSTINGS),
         }
     }
 
-    /// Lays the segment out in anonymous memory, complete with checksums.
-    pub(crate) fn finish(self, origin: Origin) -> Result<Buffer> {
+    /// Lays the segment out in anonymous memory, complete with checksums. All fingerprints are of
+    /// the origin's lane.
+    pub(crate) fn finish(self, origin: Origin, slots: &SlotTable) -> Result<Buffer> {
         let built = BuiltMph::build(&self.fingerprints)?;
         let params = *built.mph.params();
-        let postings_words = self.postings.len() as u64;
-        let layout = Layout::new(&params, postings_words);
+        let postings = u32::try_from(self.postings.len()).map_err(|_| TOO_MANY_POSTINGS)?;
+        let values = Values::of(&self.words, postings);
+        let layout = Layout::new(&params, &values, slots.rank_bits());
         let mut file = Buffer::zeroed(layout.file_len() as usize)?;
 
         file[layout.range(Section::Pilots)].copy_from_slice(&built.pilots);
@@ -103,13 +108,16 @@ impl SegmentWriter {
         fill(&mut file, &layout, Section::Signatures, &built.positions, |i| {
             [Fingerprint(self.fingerprints[i]).signature()]
         });
-        fill(&mut file, &layout, Section::Entries, &built.positions, |i| {
-            let entry_bits = Fingerprint(self.fingerprints[i]).entry_bits();
-            encode_entry(entry_bits, self.words[i])
-        });
+        let entries = &mut file[layout.range(Section::Entries)];
+        let keys = self.fingerprints.iter().zip(&self.words).zip(&built.positions);
+        for ((&fingerprint, word), &position) in keys {
+            let fingerprint = Fingerprint(fingerprint);
+            debug_assert_eq!(slots.lane(fingerprint), origin.lane as usize);
+            let (hot_bits, word) = (hot_bits(fingerprint, slots), values.pack(word.unpack()));
+            layout.packing.put(entries, position as usize, hot_bits, word);
+        }
         fill(&mut file, &layout, Section::Cold, &built.positions, |i| {
-            let [a, b, c, _] = Fingerprint(self.fingerprints[i]).cold_bits().to_le_bytes();
-            [a, b, c]
+            Fingerprint(self.fingerprints[i]).cold_bits().to_le_bytes()
         });
         let (words, _) = file[layout.range(Section::Postings)].as_chunks_mut::<4>();
         for (out, word) in words.iter_mut().zip(&self.postings) {
@@ -118,8 +126,9 @@ impl SegmentWriter {
 
         let header = Header {
             origin,
+            num_lanes: slots.num_lanes(),
             mph: params,
-            postings_words,
+            values,
             tombstones: self.tombstones,
             deltas: self.deltas,
             checksums: Section::ALL.map(|section| crc32fast::hash(&file[layout.padded(section)])),
@@ -127,11 +136,6 @@ impl SegmentWriter {
         file[..HEADER_LEN].copy_from_slice(&header.encode());
         Ok(file)
     }
-}
-
-/// An entry: fingerprint bits below, value word above.
-fn encode_entry(entry_bits: u32, word: Word) -> [u8; 8] {
-    ((u64::from(word.0) << 32) | u64::from(entry_bits)).to_le_bytes()
 }
 
 /// Writes one item of `N` bytes per key to its position in the section.

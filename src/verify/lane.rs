@@ -10,6 +10,7 @@ use crate::layers::{Layer, walk};
 use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::mmap::MappedBytes;
 use crate::segment::Segment;
+use crate::slots::SlotTable;
 
 /// What was found in a lane's directory.
 #[derive(Debug, Default)]
@@ -29,10 +30,10 @@ pub(super) struct Checked {
 }
 
 /// Checks each segment for itself and, if all are sound, the lane as a whole.
-pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Checked {
+pub(super) fn check(fs: &Fs, dir: &Path, slots: &SlotTable, lane: u32) -> Checked {
     let manifest = match Manifest::load(fs, dir, lane) {
         Ok(manifest) => manifest,
-        Err(fault) => return without_manifest(fs, dir, fault),
+        Err(fault) => return without_manifest(fs, dir, slots, fault),
     };
     let mut checked = Checked {
         files: vec![dir.join(manifest::FILE_NAME)],
@@ -43,7 +44,7 @@ pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Checked {
     // All opened before any is checked: a merge may remove the names, but not what is mapped.
     let open = |entry: &ManifestSegment| {
         let path = segment_path(dir, entry.number);
-        let segment = Segment::open(fs, &path, lane, entry.number)?;
+        let segment = Segment::open(fs, &path, slots, lane, entry.number)?;
         entry.agrees_with(&path, &segment)?;
         Ok(segment)
     };
@@ -82,14 +83,14 @@ pub(super) fn check(fs: &Fs, dir: &Path, lane: u32) -> Checked {
 }
 
 /// Segments can be checked each for itself then, by no more than what they say themselves.
-fn without_manifest(fs: &Fs, dir: &Path, fault: Error) -> Checked {
+fn without_manifest(fs: &Fs, dir: &Path, slots: &SlotTable, fault: Error) -> Checked {
     let mut checked = Checked { faults: vec![fault], ..Checked::default() };
     let mut paths = fs.list(dir).unwrap_or_default();
     paths.retain(|path| is_segment(path));
     paths.sort();
     for path in paths {
         let opened = MappedBytes::open(fs, &path)
-            .and_then(|bytes| Segment::new(bytes, Some(path.clone())))
+            .and_then(|bytes| Segment::new(bytes, Some(path.clone()), slots))
             .and_then(|segment| segment.check().and_then(|()| segment.check_structure()));
         match opened {
             Ok(()) => checked.files.push(path),

@@ -17,6 +17,7 @@ use crate::epoch::{self, CURRENT, Epoch, META, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::KeyHasher;
+use crate::slots::SlotTable;
 use crate::wal::{self, LostBytes, Scan};
 use terms::Terms;
 
@@ -79,6 +80,7 @@ pub struct Verifier {
     fs: Fs,
     root: PathBuf,
     epoch: Epoch,
+    slots: SlotTable,
     next_lane: u32,
     of_bytes: u64,
     /// What the lanes rely on.
@@ -160,6 +162,7 @@ impl Verifier {
                 + bytes_below(&fs, &root.join(wal::DIRECTORY)).unwrap_or(0),
             fs,
             root: root.to_path_buf(),
+            slots: SlotTable::new(epoch.meta.num_lanes),
             epoch,
             next_lane: 0,
             terms: Extent::default(),
@@ -253,7 +256,7 @@ impl Verifier {
     /// Of an open index a segment may be gone that is not in the manifest any more.
     fn lane(&self, number: u32) -> lane::Checked {
         let dir = lane_dir(&self.epoch.dir, number);
-        let check = || Ok(lane::check(&self.fs, &dir, number));
+        let check = || Ok(lane::check(&self.fs, &dir, &self.slots, number));
         let gone = |outcome: &Result<lane::Checked>| {
             outcome.as_ref().is_ok_and(|lane| lane.faults.iter().any(is_gone))
         };

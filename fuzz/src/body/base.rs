@@ -13,6 +13,7 @@ use super::{MANIFESTS, ROOT};
 
 pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
 
+const LANES: u32 = 2;
 pub(crate) const HASH_KEY: HashKey = HashKey(*b"not secret: fuzz");
 
 pub(super) fn config() -> Config {
@@ -40,7 +41,7 @@ pub(crate) fn files() -> &'static Files {
 }
 
 fn make(system: &Simulated) {
-    let config = Config { num_lanes: Some(2), hash_key: Some(HASH_KEY), ..config() };
+    let config = Config { num_lanes: Some(LANES), hash_key: Some(HASH_KEY), ..config() };
     let index = Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &config).expect("create");
     let term = |n: u32| format!("term {n}").into_bytes();
     for n in 0..8 {
@@ -64,11 +65,15 @@ fn make(system: &Simulated) {
     index.put(b"c", 3).expect("put");
 }
 
+/// Shared by all indexes as long as one has it: it takes longer to make than all the rest.
+pub(super) fn slots() -> &'static SlotTable {
+    static SLOTS: OnceLock<SlotTable> = OnceLock::new();
+    SLOTS.get_or_init(|| SlotTable::new(LANES))
+}
+
 /// A machine with the index, nobody having it open.
 pub(super) fn index() -> Simulated {
-    // Shared by all indexes as long as one has it: it takes longer to make than all the rest.
-    static SLOTS: OnceLock<SlotTable> = OnceLock::new();
-    SLOTS.get_or_init(|| SlotTable::new(2));
+    slots();
     static MACHINE: OnceLock<Simulated> = OnceLock::new();
     let machine = MACHINE.get_or_init(|| {
         let system = Simulated::new();

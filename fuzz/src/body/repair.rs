@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lsm_index::KeyHasher;
 
-use super::base::HASH_KEY;
+use super::base::{self, HASH_KEY};
 
 /// More than this is not made of a few bytes.
 const LONGEST: u64 = 1 << 16;
@@ -51,10 +51,16 @@ pub(super) fn frame(bytes: &mut [u8]) {
 }
 
 pub(super) fn segment(bytes: &mut Vec<u8>) {
-    let [keys, buckets, slots, postings] = [24, 32, 40, 64].map(|at| long(bytes, at));
+    let [keys, buckets, slots] = [24, 32, 40].map(|at| long(bytes, at));
+    let [postings, low_ids, high_ids, tombstones] =
+        [64, 68, 72, 76].map(|at| u64::from(word(bytes, at)));
     if [keys, buckets, slots, postings].iter().all(|&count| count < LONGEST) {
+        let values = low_ids + high_ids + postings + u64::from(tombstones > 0);
+        let word_bits = values.next_power_of_two().ilog2();
+        let width = u64::from(26 + base::slots().rank_bits() + word_bits);
+        let entries = (keys * width).div_ceil(8) + 8;
         let lengths =
-            [buckets, 4 * slots.saturating_sub(keys), keys, 8 * keys, 3 * keys, 4 * postings];
+            [buckets, 4 * slots.saturating_sub(keys), keys, entries, 2 * keys, 4 * postings];
         let mut start = 128;
         for (place, length) in lengths.into_iter().enumerate() {
             let end = (start + length as usize).next_multiple_of(64);
