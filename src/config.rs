@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::hash::{HashKey, NUM_SLOTS};
 use crate::pace::Pace;
+use crate::residency::Residency;
 
 /// Lanes of an index, unless said otherwise.
 pub const DEFAULT_LANES: u32 = 64;
@@ -63,6 +64,9 @@ pub struct Config {
     /// Opens an index whose log is damaged, leaving out what cannot be read; see
     /// [`Recovery::dropped`](crate::Recovery::dropped).
     pub salvage: bool,
+    /// Where the segments' bytes are kept. In memory alone only [`Residency::Mlock`] and
+    /// [`Residency::Heap`] make a difference.
+    pub residency: Residency,
     /// Counts what flushes and merges write, here and in all indexes that share it; whoever calls
     /// [`Index::work`](crate::Index::work) asks it when to.
     pub pace: Option<Arc<Pace>>,

@@ -21,6 +21,7 @@ use crate::purge::Purge;
 use crate::rcu::Readers;
 use crate::reconcile::Reconciliations;
 use crate::recovery::Recovery;
+use crate::residency::Residency;
 use crate::round::Rounds;
 use crate::routes::HighIds;
 use crate::slots::SlotTable;
@@ -50,6 +51,7 @@ pub struct Index {
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
     pace: Option<Arc<Pace>>,
+    pub(crate) residency: Residency,
     pub(crate) dictionary: Dictionary,
     pub(crate) high_ids: HighIds,
     root: Option<PathBuf>,
@@ -155,6 +157,7 @@ impl Index {
             verify: config.verify,
             counters: Counters::default(),
             pace: config.pace.clone(),
+            residency: config.residency,
             root: None,
             lock: Mutex::new(None),
             closed: Closed::default(),
@@ -262,6 +265,7 @@ impl Index {
             wal: self.wal.as_ref(),
             readers: &self.readers,
             pace: self.pace.as_deref(),
+            residency: self.residency,
         }
     }
 

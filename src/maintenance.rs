@@ -1,9 +1,12 @@
 //! Work that is not for callers in a hurry: flush, compaction, listing, reports.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
+use crate::residency::Residency;
 use crate::stats::{Counters, Memory, Stats};
 use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
@@ -265,11 +268,27 @@ impl Index {
             for segment in segments {
                 stats.total_segment_entries += segment.keys() as u64;
                 stats.tombstones += segment.tombstones();
+                let locks = self.residency == Residency::Mlock;
+                stats.unlocked_segments += u64::from(locks && !segment.is_locked());
                 stats.disk_bytes += u64::from(segment.is_on_disk()) * segment.byte_len() as u64;
             }
         }
         stats.total_entries = stats.total_overlay_entries + stats.total_segment_entries;
         Ok(stats)
+    }
+
+    /// Reads a lane's mapped segments into memory, so that no look-up waits for the device: how many
+    /// bytes they have. They stay there for as long as the system has no better use for it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed), [`Error::Io`](crate::Error::Io).
+    pub fn warm_lane(&self, number: u32) -> Result<u64> {
+        self.check_open()?;
+        let Some(lane) = self.lane(number as usize) else { return Ok(0) };
+        let version = Arc::clone(&lane.state().version);
+        let mapped = || version.segments.iter().filter(|segment| segment.is_mapped_file());
+        mapped().try_for_each(|segment| segment.populate())?;
+        Ok(mapped().map(|segment| segment.byte_len() as u64).sum())
     }
 
     /// Native memory by part.
@@ -289,7 +308,7 @@ impl Index {
             memory.tables += size_of::<Lane>() as u64;
             memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
             for segment in &state.version.segments {
-                let bytes = segment.byte_len() as u64;
+                let bytes = segment.allocated() as u64;
                 if segment.is_mapped_file() {
                     memory.mapped_files += bytes;
                 } else {

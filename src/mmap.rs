@@ -12,6 +12,7 @@ use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Result};
 use crate::fs::Fs;
+use crate::residency::{PAGE, Residency, huge_pages, populate};
 
 /// Files below this are read and not mapped, and memory below it comes from the heap: a system
 /// allows a process some ten thousand mappings (65 530 on Linux), and a VM that can get no more
@@ -28,13 +29,23 @@ static MAPS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct MappedBytes {
     bytes: Bytes,
     on_disk: bool,
+    locked: bool,
 }
 
 #[derive(Debug)]
 enum Bytes {
     File(Mapping, MapCount),
-    Anonymous(Mmap),
+    Anonymous(Pages<Mmap>),
     Heap(Vec<u8>),
+}
+
+/// Anonymous memory. What is mapped beyond `len` is there for the sake of whole pages, and what is
+/// beyond `taken` was never touched.
+#[derive(Debug)]
+pub(crate) struct Pages<M> {
+    map: M,
+    len: usize,
+    taken: usize,
 }
 
 /// A file mapped into memory, read-only.
@@ -76,9 +87,23 @@ impl Drop for MapCount {
 impl MappedBytes {
     /// Maps a whole file, or reads a small one. An empty one is refused as damaged.
     pub(crate) fn open(fs: &Fs, path: &Path) -> Result<Self> {
+        Self::open_as(fs, path, Residency::Mmap)
+    }
+
+    /// The same, and has it in memory as `residency` says.
+    pub(crate) fn open_as(fs: &Fs, path: &Path, residency: Residency) -> Result<Self> {
         let len = fs.len(path)?;
         if len == 0 {
             return Err(Error::corrupt(path, 0, "the file is empty"));
+        }
+        if residency == Residency::Heap {
+            let mut buffer = Buffer::zeroed(len as usize, residency)?;
+            let bytes = fs.read(path)?;
+            if bytes.len() as u64 != len {
+                return Err(Error::corrupt(path, bytes.len(), "the file changes its length"));
+            }
+            buffer.copy_from_slice(&bytes);
+            return Self::stored(buffer);
         }
         let count = if len < SMALLEST_MAP { None } else { MapCount::take() };
         let bytes = match count {
@@ -89,18 +114,64 @@ impl MappedBytes {
             Some(mapped) => mapped,
             None => Bytes::Heap(fs.read(path)?),
         };
-        Ok(Self { bytes, on_disk: true })
+        let mut opened = Self { bytes, on_disk: true, locked: false };
+        match residency {
+            Residency::Mmap | Residency::Heap => {}
+            Residency::Populate => opened.populate(path)?,
+            Residency::Mlock => opened.lock(path)?,
+        }
+        Ok(opened)
+    }
+
+    /// Has all of a mapped file in memory, for now.
+    pub(crate) fn populate(&self, path: &Path) -> Result<()> {
+        match &self.bytes {
+            Bytes::File(map, _) => populate(&map.0).map_err(|e| Error::io("read", path, e)),
+            Bytes::Anonymous(_) | Bytes::Heap(_) => Ok(()),
+        }
+    }
+
+    /// Has it in memory to stay; small ones on the heap are left as they are.
+    pub(crate) fn lock(&mut self, path: &Path) -> Result<()> {
+        match &self.bytes {
+            Bytes::File(map, _) => map.0.lock(),
+            Bytes::Anonymous(pages) => pages.map.lock(),
+            Bytes::Heap(_) => Ok(()),
+        }
+        .map_err(|e| Error::io("lock", path, e))?;
+        self.locked = true;
+        Ok(())
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Keeps a buffer that is in a file too.
+    pub(crate) fn stored(buffer: Buffer) -> Result<Self> {
+        Ok(Self { on_disk: true, ..Self::anonymous(buffer)? })
+    }
+
+    /// Bytes of memory taken, or mapped.
+    pub(crate) fn allocated(&self) -> usize {
+        match &self.bytes {
+            Bytes::File(map, _) => map.0.len(),
+            Bytes::Anonymous(pages) => pages.taken,
+            Bytes::Heap(bytes) => bytes.len(),
+        }
     }
 
     /// Keeps a buffer as read-only anonymous memory.
     pub(crate) fn anonymous(buffer: Buffer) -> Result<Self> {
         let bytes = match buffer {
             Buffer::Heap(bytes) => Bytes::Heap(bytes),
-            Buffer::Anonymous(map) => Bytes::Anonymous(
-                map.make_read_only().map_err(|e| Error::io("protect", Path::new(ANONYMOUS), e))?,
-            ),
+            Buffer::Anonymous(Pages { map, len, taken }) => {
+                let protect = |e| Error::io("protect", Path::new(ANONYMOUS), e);
+                let map = map.make_read_only().map_err(protect)?;
+                Bytes::Anonymous(Pages { map, len, taken })
+            }
         };
-        Ok(Self { bytes, on_disk: false })
+        Ok(Self { bytes, on_disk: false, locked: false })
     }
 
     /// Whether there is a file that holds these bytes.
@@ -120,19 +191,26 @@ pub(crate) const ANONYMOUS: &str = "(anonymous memory)";
 /// Writable memory that a segment is laid out in.
 #[derive(Debug)]
 pub(crate) enum Buffer {
-    Anonymous(MmapMut),
+    Anonymous(Pages<MmapMut>),
     Heap(Vec<u8>),
 }
 
 impl Buffer {
-    /// `len` bytes of zero.
-    pub(crate) fn zeroed(len: usize) -> Result<Self> {
+    /// `len` bytes of zero, in huge pages where that is asked for and pays.
+    pub(crate) fn zeroed(len: usize, residency: Residency) -> Result<Self> {
         if (len as u64) < SMALLEST_MAP {
             return Ok(Buffer::Heap(vec![0; len]));
         }
-        MmapMut::map_anon(len)
-            .map(Buffer::Anonymous)
-            .map_err(|e| Error::io("allocate", Path::new(ANONYMOUS), e))
+        let pages = match residency {
+            Residency::Heap => huge_pages(len),
+            _ => MmapMut::map_anon(len).map(|map| (map, len.next_multiple_of(PAGE))),
+        };
+        let (map, taken) = pages.map_err(Self::unavailable)?;
+        Ok(Buffer::Anonymous(Pages { map, len, taken }))
+    }
+
+    fn unavailable(e: io::Error) -> Error {
+        Error::io("allocate", Path::new(ANONYMOUS), e)
     }
 }
 
@@ -141,7 +219,7 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Buffer::Anonymous(map) => map,
+            Buffer::Anonymous(pages) => &pages.map[..pages.len],
             Buffer::Heap(bytes) => bytes,
         }
     }
@@ -150,7 +228,7 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         match self {
-            Buffer::Anonymous(map) => map,
+            Buffer::Anonymous(pages) => &mut pages.map[..pages.len],
             Buffer::Heap(bytes) => bytes,
         }
     }
@@ -163,7 +241,7 @@ impl Deref for MappedBytes {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Bytes::File(map, _) => &map.0,
-            Bytes::Anonymous(map) => map,
+            Bytes::Anonymous(pages) => &pages.map[..pages.len],
             Bytes::Heap(bytes) => bytes,
         }
     }
@@ -175,14 +253,45 @@ mod tests {
 
     #[test]
     fn small_memory_takes_no_pages_of_its_own() {
-        for (len, heap) in [(1, true), (SMALLEST_MAP - 1, true), (SMALLEST_MAP, false)] {
-            let mut buffer = Buffer::zeroed(len as usize).expect("memory");
+        let huge = 2 << 20;
+        for (len, residency, taken) in [
+            (1, Residency::Mmap, None),
+            (SMALLEST_MAP - 1, Residency::Heap, None),
+            (SMALLEST_MAP, Residency::Mmap, Some(SMALLEST_MAP)),
+            (SMALLEST_MAP + 1, Residency::Heap, Some(SMALLEST_MAP + 4096)),
+            (huge - 1, Residency::Mmap, Some(huge)),
+            (huge * 5 / 6 + 1, Residency::Heap, Some(huge)),
+            (huge + 1, Residency::Heap, Some(huge + 4096)),
+        ] {
+            let mut buffer = Buffer::zeroed(len as usize, residency).expect("memory");
             assert!(buffer.iter().all(|&b| b == 0));
             buffer.fill(7);
             let bytes = MappedBytes::anonymous(buffer).expect("kept");
-            assert_eq!(matches!(bytes.bytes, Bytes::Heap(_)), heap);
+            assert_eq!(matches!(bytes.bytes, Bytes::Heap(_)), taken.is_none());
+            assert_eq!(bytes.allocated() as u64, taken.unwrap_or(len));
             assert!(!bytes.is_on_disk() && bytes.iter().all(|&b| b == 7));
             assert_eq!(bytes.len() as u64, len);
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_same_wherever_its_bytes_are() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("file");
+        for len in [1, SMALLEST_MAP as usize + 5] {
+            let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            std::fs::write(&path, &content).expect("written");
+            for residency in [Residency::Mmap, Residency::Populate, Residency::Heap] {
+                let bytes = MappedBytes::open_as(&Fs::disk(), &path, residency).expect("open");
+                assert!(bytes.is_on_disk() && !bytes.is_locked());
+                assert_eq!(*bytes, content[..]);
+                bytes.populate(&path).expect("populated");
+            }
+            // Whether it may be locked is the machine's to say.
+            match MappedBytes::open_as(&Fs::disk(), &path, Residency::Mlock) {
+                Ok(bytes) => assert!(bytes.is_locked() && *bytes == content[..]),
+                Err(e) => assert!(matches!(e, Error::Io { op: "lock", .. }), "{e}"),
+            }
         }
     }
 

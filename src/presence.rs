@@ -62,7 +62,8 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::{HashKey, KeyHasher, SlotTable};
+    use crate::hash::{HashKey, KeyHasher};
+    use crate::slots::SlotTable;
 
     #[test]
     fn few_absent_keys_of_a_full_lane_pass_and_no_present_one_is_missed() {

@@ -49,6 +49,8 @@ pub struct Stats {
     pub tombstones: u64,
     /// Lanes whose overlay waits for its flush.
     pub lanes_to_flush: u64,
+    /// Segments that [`Residency::Mlock`](crate::Residency::Mlock) is asked for but not had.
+    pub unlocked_segments: u64,
     /// Bytes of segment files on disk.
     pub disk_bytes: u64,
     /// Overlays flushed since open.

@@ -13,10 +13,11 @@ use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
-use crate::mmap::MappedBytes;
+use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::overlay::Overlay;
 use crate::pace::Pace;
 use crate::rcu::Readers;
+use crate::residency::Residency;
 use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::slots::SlotTable;
 use crate::stats::Counters;
@@ -34,6 +35,18 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) wal: Option<&'i Wal>,
     pub(crate) readers: &'i Arc<Readers<View>>,
     pub(crate) pace: Option<&'i Pace>,
+    pub(crate) residency: Residency,
+}
+
+impl Upkeep<'_> {
+    /// Has a new segment's bytes stay in memory if all are to. Where they cannot be locked, writing on
+    /// counts for more.
+    fn settle(&self, mut bytes: MappedBytes, path: &Path) -> MappedBytes {
+        if self.residency == Residency::Mlock {
+            let _ = bytes.lock(path);
+        }
+        bytes
+    }
 }
 
 /// A new segment in the making, and what it replaces.
@@ -307,17 +320,27 @@ impl Lane {
         keeper.next_number += 1;
         let leads_to_terms = upkeep.dictionary.is_in_use();
         let origin = Origin { lane: self.number, number, level, flushed, leads_to_terms };
-        let bytes = records.finish(origin, upkeep.slots)?;
+        let bytes = records.finish_in(origin, upkeep.slots, upkeep.residency)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if let Some(pace) = upkeep.pace {
             pace.spend(bytes.len());
         }
         match &keeper.dir {
-            None => Segment::new(MappedBytes::anonymous(bytes)?, None, upkeep.slots),
+            None => {
+                let bytes = upkeep.settle(MappedBytes::anonymous(bytes)?, Path::new(ANONYMOUS));
+                Segment::new(bytes, None, upkeep.slots)
+            }
             Some(dir) => {
                 let path = segment_path(dir, number);
                 upkeep.fs.write_synced(&path, &bytes)?;
-                let open = || Segment::open(upkeep.fs, &path, upkeep.slots, self.number, number);
+                let open = || {
+                    let bytes = match upkeep.residency {
+                        Residency::Heap => MappedBytes::stored(bytes)?,
+                        _ => MappedBytes::open(upkeep.fs, &path)?,
+                    };
+                    let bytes = upkeep.settle(bytes, &path);
+                    Segment::opened(bytes, &path, upkeep.slots, self.number, number)
+                };
                 let opened = upkeep.fs.sync_dir(dir).and_then(|()| open());
                 if opened.is_err() {
                     let _ = upkeep.fs.remove(&path);
@@ -334,7 +357,8 @@ impl Lane {
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let path = segment_path(dir, entry.number);
-            let segment = Segment::open(upkeep.fs, &path, upkeep.slots, number, entry.number)?;
+            let bytes = MappedBytes::open_as(upkeep.fs, &path, upkeep.residency)?;
+            let segment = Segment::opened(bytes, &path, upkeep.slots, number, entry.number)?;
             entry.agrees_with(&path, &segment)?;
             segments.push((entry.level, Arc::new(segment)));
         }

@@ -37,6 +37,7 @@ rustler::init!("Elixir.LsmIndex.Native");
 rustler::atoms! {
     ok, error, nil, busy, large, more, done, wait, put, delete, full, fast, verify,
     num_lanes, compaction_threshold, hash_key, durability, max_log_bytes, recover, lsm_index_work,
+    residency, mmap, populate, mlock, heap,
     memory, os, sync, strict, salvage, changed, unchanged, emptied,
 }
 

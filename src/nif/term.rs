@@ -12,6 +12,7 @@ use crate::chain::IdSet;
 use crate::change::Op;
 use crate::config::{Config, Durability, Verify};
 use crate::hash::HashKey;
+use crate::residency::Residency;
 use crate::write::Change;
 
 /// A decoded argument, or the error term to answer with.
@@ -138,6 +139,14 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         Some(Ok(atom)) if atom == super::fast() => Verify::Fast,
         Some(_) => return Err(invalid_argument(env, "verify is neither :full nor :fast")),
     };
+    let residency = match get(super::residency()).map(|value| value.decode::<Atom>()) {
+        None => Residency::default(),
+        Some(Ok(atom)) if atom == super::mmap() => Residency::Mmap,
+        Some(Ok(atom)) if atom == super::populate() => Residency::Populate,
+        Some(Ok(atom)) if atom == super::mlock() => Residency::Mlock,
+        Some(Ok(atom)) if atom == super::heap() => Residency::Heap,
+        Some(_) => return Err(invalid_argument(env, "the residency is unknown")),
+    };
     let hash_key = match get(super::hash_key()).map(Binary::from_term) {
         None => None,
         Some(Ok(binary)) => match <[u8; 16]>::try_from(binary.as_slice()) {
@@ -157,6 +166,7 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         durability,
         max_log_bytes,
         salvage,
+        residency,
         pace: Some(Arc::clone(&PACE)),
     })
 }

@@ -49,6 +49,11 @@ fn flush_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<
     answer(env, resource, |index| index.flush_lane(lane).map(|()| ok_term(env)))
 }
 
+#[rustler::nif(schedule = "DirtyIo")]
+fn warm_lane<'a>(env: Env<'a>, resource: &'a IndexResource, lane: u32) -> Term<'a> {
+    answer(env, resource, |index| index.warm_lane(lane).map(|bytes| bytes.encode(env)))
+}
+
 /// Waits for the piece of a round that is being done.
 #[rustler::nif(schedule = "DirtyIo")]
 fn round_begin<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
@@ -116,6 +121,7 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("max_segments_per_lane", stats.max_segments_per_lane),
                 ("tombstones", stats.tombstones),
                 ("lanes_to_flush", stats.lanes_to_flush),
+                ("unlocked_segments", stats.unlocked_segments),
                 ("disk_bytes", stats.disk_bytes),
                 ("flushes", stats.flushes),
                 ("merges", stats.merges),

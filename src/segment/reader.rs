@@ -55,7 +55,18 @@ impl Segment {
         lane: u32,
         number: u64,
     ) -> Result<Self> {
-        let segment = Self::new(MappedBytes::open(fs, path)?, Some(path.to_path_buf()), slots)?;
+        Self::opened(MappedBytes::open(fs, path)?, path, slots, lane, number)
+    }
+
+    /// As [`Segment::open`], of a file that is mapped or read already.
+    pub(crate) fn opened(
+        bytes: MappedBytes,
+        path: &Path,
+        slots: &SlotTable,
+        lane: u32,
+        number: u64,
+    ) -> Result<Self> {
+        let segment = Self::new(bytes, Some(path.to_path_buf()), slots)?;
         let found = (segment.header.origin.lane, segment.header.origin.number);
         if found != (lane, number) {
             let what = format!("it is segment {} of lane {}", found.1, found.0);
@@ -101,6 +112,20 @@ impl Segment {
 
     pub(crate) fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes of memory taken, or mapped.
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.allocated()
+    }
+
+    /// Reads all of it into memory, for now.
+    pub(crate) fn populate(&self) -> Result<()> {
+        self.bytes.populate(self.path())
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.bytes.is_locked()
     }
 
     pub(crate) fn is_on_disk(&self) -> bool {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::mmap::Buffer;
 use crate::record::Record;
+use crate::residency::Residency;
 use crate::slots::SlotTable;
 use crate::word::Word;
 
@@ -96,12 +97,22 @@ impl SegmentWriter {
     /// Lays the segment out in anonymous memory, complete with checksums. All fingerprints are of
     /// the origin's lane.
     pub(crate) fn finish(self, origin: Origin, slots: &SlotTable) -> Result<Buffer> {
+        self.finish_in(origin, slots, Residency::Mmap)
+    }
+
+    /// The same, in the kind of memory that it will stay in.
+    pub(crate) fn finish_in(
+        self,
+        origin: Origin,
+        slots: &SlotTable,
+        residency: Residency,
+    ) -> Result<Buffer> {
         let built = BuiltMph::build(&self.fingerprints)?;
         let params = *built.mph.params();
         let postings = u32::try_from(self.postings.len()).map_err(|_| TOO_MANY_POSTINGS)?;
         let values = Values::of(&self.words, postings);
         let layout = Layout::new(&params, &values, slots.rank_bits());
-        let mut file = Buffer::zeroed(layout.file_len() as usize)?;
+        let mut file = Buffer::zeroed(layout.file_len() as usize, residency)?;
 
         file[layout.range(Section::Pilots)].copy_from_slice(&built.pilots);
         file[layout.range(Section::Remap)].copy_from_slice(&built.remap);

@@ -95,6 +95,9 @@ defmodule LsmIndex.Native do
   @spec ids(ref) :: [id] | error
   def ids(_ref), do: not_loaded()
 
+  @spec warm_lane(ref, lane :: non_neg_integer) :: non_neg_integer | error
+  def warm_lane(_ref, _lane), do: not_loaded()
+
   @spec flush_lane(ref, lane :: non_neg_integer) :: :ok | error
   def flush_lane(_ref, _lane), do: not_loaded()
 

@@ -12,6 +12,7 @@ defmodule LsmIndex.Options do
           max_log_bytes: pos_integer,
           recover: :strict | :salvage,
           verify: :full | :fast,
+          residency: :mmap | :populate | :mlock | :heap,
           filter: :none,
           hash_key: <<_::128>> | nil
         }
@@ -31,6 +32,7 @@ defmodule LsmIndex.Options do
     max_log_bytes: 67_108_864,
     recover: :strict,
     verify: :full,
+    residency: :mmap,
     filter: :none,
     hash_key: nil
   }
@@ -42,6 +44,7 @@ defmodule LsmIndex.Options do
     max_log_bytes: "an integer from #{@smallest_log} to #{@largest_log}",
     recover: "one of :strict, :salvage",
     verify: "one of :full, :fast",
+    residency: "one of :mmap, :populate, :mlock, :heap",
     filter: "one of :none, :fuse8, :bloom",
     hash_key: "a binary of 16 bytes",
     name: "an atom",
@@ -161,6 +164,7 @@ defmodule LsmIndex.Options do
   defp check(:max_log_bytes, value) when value in @smallest_log..@largest_log, do: :ok
   defp check(:recover, value) when value in [:strict, :salvage], do: :ok
   defp check(:verify, value) when value in [:full, :fast], do: :ok
+  defp check(:residency, kind) when kind in [:mmap, :populate, :mlock, :heap], do: :ok
   defp check(:filter, :none), do: :ok
   defp check(:filter, kind) when kind in [:fuse8, :bloom], do: unsupported(:filter, kind)
   defp check(:progress, value) when is_function(value, 1), do: :ok

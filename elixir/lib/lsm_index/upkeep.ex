@@ -3,7 +3,7 @@ defmodule LsmIndex.Upkeep do
   # What concerns a whole index: flushing and compacting it, lane by lane, so that no call keeps a
   # dirty scheduler for long.
 
-  alias LsmIndex.{Error, Native, Telemetry}
+  alias LsmIndex.{Error, Native, Options, Telemetry}
 
   @spec flush(LsmIndex.t()) :: :ok | {:error, Error.t()}
   def flush(index) do
@@ -25,6 +25,24 @@ defmodule LsmIndex.Upkeep do
       with round when is_integer(round) <- Native.round_begin(index.ref),
            do: finish_round(index.ref, round)
     end)
+  end
+
+  @spec warm(LsmIndex.t(), term) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def warm(%LsmIndex{ref: ref, num_lanes: lanes}, options) do
+    none = fn _so_far -> :ok end
+
+    with {:ok, progress} <- Options.one(options, :progress, none) do
+      Enum.reduce_while(0..(lanes - 1), {:ok, 0}, fn lane, {:ok, bytes} ->
+        case Native.warm_lane(ref, lane) do
+          {:error, native} ->
+            {:halt, {:error, Error.from_native(native)}}
+
+          of_lane ->
+            progress.(%{bytes: bytes + of_lane, lanes: lane + 1, of_lanes: lanes})
+            {:cont, {:ok, bytes + of_lane}}
+        end
+      end)
+    end
   end
 
   defp timed(%LsmIndex{path: path}, event, work) do

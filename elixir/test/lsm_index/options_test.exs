@@ -15,6 +15,7 @@ defmodule LsmIndex.OptionsTest do
                   max_log_bytes: 67_108_864,
                   recover: :strict,
                   verify: :full,
+                  residency: :mmap,
                   filter: :none,
                   hash_key: nil
                 }}
@@ -28,6 +29,7 @@ defmodule LsmIndex.OptionsTest do
             max_log_bytes: [4_096, 67_108_864],
             recover: [:strict, :salvage],
             verify: [:full, :fast],
+            residency: [:mmap, :populate, :mlock, :heap],
             filter: [:none],
             hash_key: [:binary.copy(<<0>>, 16), "0123456789abcdef"]
           ],
@@ -42,6 +44,7 @@ defmodule LsmIndex.OptionsTest do
             compaction_threshold: [0, -5, 1 <<< 40, 1.5, nil],
             durability: [:disk, nil, true],
             verify: [true, nil, :none],
+            residency: [true, nil, :file, "heap"],
             filter: [nil, :xor, "none"]
           ],
           value <- values do

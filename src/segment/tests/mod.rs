@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::mmap::{Buffer, MappedBytes};
 use crate::record::{Delta, Record, RecordRef};
+use crate::residency::Residency;
 use crate::slots::SlotTable;
 
 const LANES: u32 = 64;
@@ -74,7 +75,7 @@ fn bytes_of(records: &[(Fingerprint, Record)]) -> Vec<u8> {
 }
 
 fn opened(bytes: &[u8], slots: &SlotTable) -> Result<Segment> {
-    let mut buffer = Buffer::zeroed(bytes.len())?;
+    let mut buffer = Buffer::zeroed(bytes.len(), Residency::Mmap)?;
     buffer.copy_from_slice(bytes);
     Segment::new(MappedBytes::anonymous(buffer)?, None, slots)
 }
