@@ -2,14 +2,14 @@
 //!
 //! `cargo bench --no-default-features --bench hash`
 //!
-//! `siphash/*`: SipHash-2-4 of keys of 8, 16 and 26 bytes. `lane/*`: the table of slots that
+//! `siphash/*`: SipHash-2-4 of keys of 8, 16 and 26 bytes, and of the term `{1, "user_id", n}`. `lane/*`: the table of slots that
 //! look-ups use, beside the jump consistent hash it is filled from, computed each time; 64 lanes.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use lsm_index::{HashKey, KeyHasher, SlotTable, jump_hash};
+use lsm_index::{Config, HashKey, Index, KeyHasher, SlotTable, jump_hash};
 
 fn siphash(c: &mut Criterion) {
     let hasher = KeyHasher::new(&HashKey([7; 16]));
@@ -21,6 +21,19 @@ fn siphash(c: &mut Criterion) {
             b.iter(|| next.next().map(|key| hasher.fingerprint(black_box(key))));
         });
     }
+    let index = Index::in_memory(&Config::default()).expect("in memory");
+    let mut n = 0;
+    group.bench_function("term of three parts", |b| {
+        b.iter(|| {
+            n += 1;
+            let mut key = index.term_key();
+            key.tuple(3);
+            key.integer(black_box(1));
+            key.bytes(black_box(b"user_id"));
+            key.integer(n);
+            key.finish()
+        });
+    });
     group.finish();
 }
 

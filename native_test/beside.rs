@@ -72,7 +72,7 @@ fn a_close_that_fails_keeps_the_log() {
     let index = open(Arc::new(stopping.clone())).expect("open");
     // Half of what the log may have, in one file that is not sealed yet.
     let keys: Vec<Vec<u8>> = (0..(SMALLEST_LOG / 24 + 10) as u32).map(key).collect();
-    let batch: Vec<Change<'_>> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
+    let batch: Vec<Change<&[u8]>> = keys.iter().map(|key| (Op::Put, &key[..], 1)).collect();
     index.write(&batch).expect("write");
     stopping.watch.full.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {

@@ -173,6 +173,45 @@ fn namespaces_are_as_documented() {
     assert_eq!(reader.get(b"plain").len(), 6_000);
 }
 
+#[test]
+fn terms_as_keys_are_as_documented() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let index = Index::open(dir.path(), &config(2, 10_000)).expect("create");
+    let user = |n: i64| {
+        let mut key = index.term_key();
+        key.tuple(3);
+        key.atom("user");
+        key.bytes(b"id");
+        key.integer(n);
+        assert_eq!(key.encoded_len(), if n == 0 { 14 } else { 15 });
+        key.finish().expect("short")
+    };
+    let encoding = |n: i64| {
+        let sign = if n < 0 { 2 } else { 1 };
+        let magnitude = n.unsigned_abs() as u8;
+        let integer = if n == 0 { vec![sign, 0] } else { vec![sign, 1, magnitude] };
+        [&b"\x05\x03\x04\x04user\x03\x02id"[..], &integer].concat()
+    };
+    for n in -99_i64..=99 {
+        index.put(&user(n), n.unsigned_abs() as u32).expect("put");
+        // Of its bytes, nothing is taken for the term.
+        index.put(&encoding(n), 1000).expect("put");
+        if n == 0 {
+            index.flush().expect("flush");
+        }
+    }
+    let batch = [(Op::Put, user(7), 70), (Op::Delete, user(7), 7)];
+    assert_eq!(index.write(&batch).expect("write"), 2);
+    assert!(index.contains(&user(7), 70).expect("look up"));
+    drop(index);
+    let reader = Reader::open(dir.path());
+    for n in -99_i64..=99 {
+        let id = if n == 7 { 70 } else { n.unsigned_abs() as u32 };
+        assert_eq!(reader.get_term(&encoding(n)), [id].into(), "{n}");
+        assert_eq!(reader.get(&encoding(n)), [Item::Id(1000)].into(), "{n}");
+    }
+}
+
 /// The order of lists in postings is that of a hash table that depends on the processor's vector
 /// length; so files of other processors are as good, but not the same.
 #[cfg(target_arch = "x86_64")]

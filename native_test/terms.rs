@@ -84,7 +84,7 @@ fn a_refused_change_leaves_the_kind_of_ids_open() {
         |result: Result<bool, Error>| assert!(matches!(result, Err(Error::KeyTooLong { .. })));
     let index = Index::in_memory(&Config::default()).expect("in memory");
     refused(index.put(&long, high));
-    refused(index.write(&[(Op::Put, b"k", high), (Op::Put, &long, 1)]).map(|_| true));
+    refused(index.write(&[(Op::Put, &b"k"[..], high), (Op::Put, &long, 1)]).map(|_| true));
     let beyond = index.write(&[(Op::Put, b"k", high), (Op::Put, b"k", u32::MAX)]);
     assert!(matches!(beyond, Err(Error::IdOutOfRange { .. })));
     refused(Loader::new(&index).add(&index, &long, high).map(|()| true));

@@ -4,6 +4,7 @@ use crate::chain::{Chain, IdSet};
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::key::Key;
 use crate::lane::{Lane, Version};
 use crate::segment::{Probe, Segment};
 use crate::view::Reader;
@@ -58,11 +59,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::get`]; some keys may have been handed over before.
-    pub fn get_many<K: AsRef<[u8]>>(
-        &self,
-        keys: &[K],
-        found: impl FnMut(usize, IdSet),
-    ) -> Result<()> {
+    pub fn get_many<K: Key>(&self, keys: &[K], found: impl FnMut(usize, IdSet)) -> Result<()> {
         self.get_many_bounded(keys, usize::MAX, found).map(drop)
     }
 
@@ -71,7 +68,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::get_many`].
-    pub fn get_many_bounded<K: AsRef<[u8]>>(
+    pub fn get_many_bounded<K: Key>(
         &self,
         keys: &[K],
         most: usize,
@@ -89,7 +86,7 @@ impl Index {
     }
 
     /// The ids of some keys, the first of which has the place `start`.
-    fn get_pinned<K: AsRef<[u8]>, F: FnMut(usize, IdSet)>(
+    fn get_pinned<K: Key, F: FnMut(usize, IdSet)>(
         &self,
         keys: &[K],
         start: usize,
@@ -100,7 +97,7 @@ impl Index {
         for (i, group) in keys.chunks(GROUP).enumerate() {
             let mut fingerprints = [Fingerprint(0); GROUP];
             for (fingerprint, key) in fingerprints.iter_mut().zip(group) {
-                *fingerprint = self.fingerprint(key.as_ref())?;
+                *fingerprint = self.fingerprint(key)?;
             }
             for (j, &fingerprint) in fingerprints[..group.len()].iter().enumerate() {
                 let place = start + i * GROUP + j;

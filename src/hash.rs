@@ -18,6 +18,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher24;
 
 use crate::error::{Error, Result};
+use crate::key::TermKey;
 
 /// Slots that fingerprints are dealt to; lanes own slots.
 pub const NUM_SLOTS: usize = 1 << SLOT_BITS;
@@ -109,6 +110,8 @@ pub struct KeyHasher {
     plain: SipHasher24,
     /// Under a key that is derived, so that no plain key can be taken for one of a namespace.
     scoped: SipHasher24,
+    /// Likewise, for keys that are terms.
+    term: SipHasher24,
 }
 
 impl KeyHasher {
@@ -116,8 +119,12 @@ impl KeyHasher {
     #[must_use]
     pub fn new(key: &HashKey) -> Self {
         let plain = SipHasher24::new_with_key(&key.0);
-        let [first, second] = [&b"namespace 1"[..], b"namespace 2"].map(|half| plain.hash(half));
-        Self { plain, scoped: SipHasher24::new_with_keys(first, second) }
+        let derived = |halves: [&[u8]; 2]| {
+            let [first, second] = halves.map(|half| plain.hash(half));
+            SipHasher24::new_with_keys(first, second)
+        };
+        let scoped = derived([b"namespace 1", b"namespace 2"]);
+        Self { plain, scoped, term: derived([b"term key 1", b"term key 2"]) }
     }
 
     /// SipHash-2-4 of the key's bytes.
@@ -136,6 +143,12 @@ impl KeyHasher {
         hasher.write(&scope.to_le_bytes());
         hasher.write(key);
         Fingerprint(hasher.finish())
+    }
+
+    /// Begins the key of a term: SipHash-2-4, under another key, of its encoding.
+    #[inline]
+    pub(crate) fn term(&self) -> TermKey {
+        TermKey::new(self.term)
     }
 }
 

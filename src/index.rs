@@ -14,6 +14,7 @@ use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher};
+use crate::key::Key;
 use crate::lane::{Closed, Keeper, Lane, Version};
 use crate::lock::DirectoryLock;
 use crate::pace::Pace;
@@ -217,13 +218,6 @@ impl Index {
         if key.len() > MAX_KEY_LEN { Err(Error::KeyTooLong { len: key.len() }) } else { Ok(()) }
     }
 
-    /// Of a key that is not too long.
-    #[inline]
-    pub(crate) fn fingerprint(&self, key: &[u8]) -> Result<Fingerprint> {
-        Self::check_key(key)?;
-        Ok(self.hasher.fingerprint(key))
-    }
-
     /// Refuses writes from now on: memory may be half-changed. Reads go on.
     pub fn poison(&self, reason: &str) {
         self.fs.poison(reason);
@@ -275,7 +269,7 @@ impl Index {
     /// [`Error::KeyTooLong`], [`Error::Closed`]; [`Error::Corrupt`] if a segment's entry points
     /// nowhere.
     #[inline]
-    pub fn get(&self, key: &[u8]) -> Result<IdSet> {
+    pub fn get<K: Key + ?Sized>(&self, key: &K) -> Result<IdSet> {
         Ok(self.get_bounded(key, usize::MAX)?.unwrap_or(IdSet::Empty))
     }
 
@@ -285,7 +279,7 @@ impl Index {
     /// # Errors
     /// As [`Index::get`].
     #[inline]
-    pub fn get_bounded(&self, key: &[u8], most: usize) -> Result<Option<IdSet>> {
+    pub fn get_bounded<K: Key + ?Sized>(&self, key: &K, most: usize) -> Result<Option<IdSet>> {
         self.check_open()?;
         self.look_up(self.fingerprint(key)?, most, |chain| chain.id_set())
     }
@@ -294,7 +288,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::get`].
-    pub fn contains(&self, key: &[u8], id: u32) -> Result<bool> {
+    pub fn contains<K: Key + ?Sized>(&self, key: &K, id: u32) -> Result<bool> {
         self.check_open()?;
         let fingerprint = self.fingerprint(key)?;
         match self.lane(self.slots.lane(fingerprint)) {

@@ -1,7 +1,7 @@
 //! A persistent **key → set of ids** index: 10 to 11 bytes per key, look-ups well under a
 //! microsecond.
 //!
-//! Keys are bytes, ids are numbers below 2^31. Recent changes live in small hash tables
+//! Keys are bytes (or terms, see [`TermKey`]), ids are numbers below 2^31. Recent changes live in small hash tables
 //! (overlays); everything else in immutable segments, which are minimal-perfect-hash tables in
 //! mapped files. An index is dealt into lanes, each an LSM tree of its own.
 //!
@@ -34,6 +34,7 @@ pub mod fs;
 mod grace;
 mod hash;
 mod index;
+mod key;
 mod lane;
 mod layers;
 mod listing;
@@ -84,6 +85,7 @@ pub use dictionary::TERM_ID_FLAG;
 pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, jump_hash};
 pub use index::Index;
+pub use key::{Key, TermKey};
 pub use listing::Listing;
 pub use load::{LanePairs, Loader};
 pub use namespaces::Outcome;

@@ -4,6 +4,7 @@ use crate::change::Op;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::key::Key;
 
 /// Pairs held in memory before lanes are written out: 64 MiB at 16 bytes a pair.
 const MAX_BUFFERED: usize = 1 << 22;
@@ -41,7 +42,7 @@ impl Loader {
     /// [`Error::KeyTooLong`](crate::Error::KeyTooLong),
     /// [`Error::IdOutOfRange`](crate::Error::IdOutOfRange); the pair is not taken then.
     #[inline]
-    pub fn add(&mut self, index: &Index, key: &[u8], id: u32) -> Result<()> {
+    pub fn add<K: Key + ?Sized>(&mut self, index: &Index, key: &K, id: u32) -> Result<()> {
         let fingerprint = index.fingerprint(key)?;
         index.check_id(id, Op::Put)?;
         self.lanes[index.slots.lane(fingerprint)].push((fingerprint, id));

@@ -10,13 +10,14 @@ use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
+use crate::key::Key;
 use crate::lane::{Gate, Lane, Patience};
 use crate::sync::atomic::Ordering;
 use crate::view::Changing;
 use crate::wal::{Payload, Wal};
 
 /// One change of a batch: what to do with which pair of key and id.
-pub type Change<'k> = (Op, &'k [u8], u32);
+pub type Change<K> = (Op, K, u32);
 
 /// One change of one pair.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ impl Index {
     /// [`Error::KeyTooLong`], [`Error::IdOutOfRange`], [`Error::Closed`], [`Error::Poisoned`],
     /// and those of the log and the flush. After an error of a sync the change is made, and
     /// whether it lasts is unknown.
-    pub fn put(&self, key: &[u8], id: u32) -> Result<bool> {
+    pub fn put<K: Key + ?Sized>(&self, key: &K, id: u32) -> Result<bool> {
         self.change(key, id, Op::Put, self.durability)
     }
 
@@ -63,7 +64,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::put`].
-    pub fn delete(&self, key: &[u8], id: u32) -> Result<bool> {
+    pub fn delete<K: Key + ?Sized>(&self, key: &K, id: u32) -> Result<bool> {
         self.change(key, id, Op::Delete, self.durability)
     }
 
@@ -71,7 +72,13 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::put`].
-    pub fn change(&self, key: &[u8], id: u32, op: Op, durability: Durability) -> Result<bool> {
+    pub fn change<K: Key + ?Sized>(
+        &self,
+        key: &K,
+        id: u32,
+        op: Op,
+        durability: Durability,
+    ) -> Result<bool> {
         let key = self.fingerprint(key)?;
         self.check_id(id, op)?;
         loop {
@@ -98,9 +105,9 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::put`], without those of a flush.
-    pub fn try_change(
+    pub fn try_change<K: Key + ?Sized>(
         &self,
-        key: &[u8],
+        key: &K,
         id: u32,
         op: Op,
         durability: Durability,
@@ -187,7 +194,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::put`]; [`Error::Corrupt`] if a damaged segment had to be asked.
-    pub fn write(&self, batch: &[Change<'_>]) -> Result<usize> {
+    pub fn write<K: Key>(&self, batch: &[Change<K>]) -> Result<usize> {
         self.write_with(batch, self.durability)
     }
 
@@ -195,7 +202,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::write`].
-    pub fn write_with(&self, batch: &[Change<'_>], durability: Durability) -> Result<usize> {
+    pub fn write_with<K: Key>(&self, batch: &[Change<K>], durability: Durability) -> Result<usize> {
         let sorted = Sorted::new(self, batch)?;
         loop {
             match self.attempt_batch(&sorted, durability, true)? {
@@ -213,9 +220,9 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::put`], without those of a flush.
-    pub fn try_write(
+    pub fn try_write<K: Key>(
         &self,
-        batch: &[Change<'_>],
+        batch: &[Change<K>],
         durability: Durability,
     ) -> Result<Attempt<usize>> {
         let sorted = Sorted::new(self, batch)?;
@@ -317,10 +324,10 @@ struct SortedKey {
 
 impl Sorted {
     /// Checks every key and id on the way; only then is settled what kind of ids the index has.
-    fn new(index: &Index, batch: &[Change<'_>]) -> Result<Self> {
+    fn new<K: Key>(index: &Index, batch: &[Change<K>]) -> Result<Self> {
         let mut changes = Vec::with_capacity(batch.len());
         // Backwards, for the last change of a pair to come first: sorting leaves it there.
-        for &(op, key, id) in batch.iter().rev() {
+        for &(op, ref key, id) in batch.iter().rev() {
             Index::check_range(id)?;
             let fingerprint = index.fingerprint(key)?;
             changes.push((index.slots.lane(fingerprint), fingerprint, id, op));

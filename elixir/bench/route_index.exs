@@ -37,7 +37,7 @@ defmodule Bench.RouteIndex do
 
     lookups = min(@lookups, n)
     hits = for _ <- 1..lookups, do: :rand.uniform(n)
-    lookup_rows = lookups(index, ets, map, hits, lookups)
+    lookup_rows = lookups({index, ets, map}, n, hits)
     put_row = puts(ets, n)
 
     files = bytes_per_key(directory, index, n)
@@ -78,12 +78,18 @@ defmodule Bench.RouteIndex do
     table
   end
 
-  defp lookups(index, ets, map, hits, n) do
+  defp lookups({index, ets, map}, keys, hits) do
+    n = length(hits)
     ets_hits = for i <- hits, do: {1, "user_id", i}
+    term_batches = Enum.chunk_every(ets_hits, @batch)
+    term_pairs = Stream.map(1..keys, &{{1, "user_id", &1}, &1})
     ets_misses = for i <- hits, do: {2, "user_id", i}
     hits = for i <- hits, do: key(i)
     misses = for <<1::32, i::64>> <- hits, do: <<2::32, i::64>>
     batches = Enum.chunk_every(hits, @batch)
+    {:ok, terms} = LsmIndex.open(:memory)
+    {:ok, _count} = LsmIndex.load(terms, term_pairs)
+    :ok = LsmIndex.compact(terms)
 
     hit =
       Measure.in_turns(
@@ -91,7 +97,12 @@ defmodule Bench.RouteIndex do
           lsm: fn -> Enum.each(hits, &LsmIndex.get(index, &1)) end,
           ets: fn -> Enum.each(ets_hits, &:ets.lookup(ets, &1)) end,
           map: fn -> Enum.each(ets_hits, &Map.get(map, &1)) end,
-          batch: fn -> Enum.each(batches, &LsmIndex.get_many(index, &1)) end
+          batch: fn -> Enum.each(batches, &LsmIndex.get_many(index, &1)) end,
+          term: fn -> Enum.each(ets_hits, &LsmIndex.get(terms, &1)) end,
+          term_batch: fn -> Enum.each(term_batches, &LsmIndex.get_many(terms, &1)) end,
+          built: fn ->
+            Enum.each(ets_hits, fn {1, "user_id", i} -> LsmIndex.get(index, key(i)) end)
+          end
         ],
         n
       )
@@ -106,11 +117,16 @@ defmodule Bench.RouteIndex do
         n
       )
 
+    LsmIndex.close(terms)
+
     [
       row("hit", hit.lsm, hit.ets, hit.map),
+      row("hit, the key made of {1, field, i}", hit.built, hit.ets, hit.map),
+      row("hit, {1, field, i} as the key", hit.term, hit.ets, hit.map),
       row("miss", miss.lsm, hit.ets, miss.map),
       row("miss, beside a miss of ETS", miss.lsm, miss.ets, miss.map),
-      row("batch of 100, per key", hit.batch, hit.ets, hit.map)
+      row("batch of 100, per key", hit.batch, hit.ets, hit.map),
+      row("batch of 100, terms as keys", hit.term_batch, hit.ets, hit.map)
     ]
   end
 

@@ -2,8 +2,9 @@ defmodule LsmIndex do
   @moduledoc """
   A multimap from keys to sets of ids that lives outside the BEAM heap, at about 12 bytes per key.
 
-  A *key* is a binary of 0 to 65 535 bytes, an *id* an integer from 0 to 2 147 483 647. An index
-  is kept in memory, or in a directory that is mapped and opens again at once.
+  A *key* is a binary of 0 to 65 535 bytes, or a small term such as `{:user, 42}`; an *id* is an
+  integer from 0 to 2 147 483 647. An index is kept in memory, or in a directory that is mapped and
+  opens again at once.
 
       iex> {:ok, index} = LsmIndex.open(:memory)
       iex> LsmIndex.put(index, "user:42", 7)
@@ -14,6 +15,22 @@ defmodule LsmIndex do
       [3, 7]
       iex> LsmIndex.get_many(index, ["user:43", "user:44"])
       [[7], []]
+
+  ## Keys
+
+  Besides a binary, a key may be an integer of 64 bits with its sign, an atom, or a tuple of one to
+  eight integers, atoms and binaries. Such a term is read where it is, so that no binary has to be
+  made of it, and means the same after a restart; an atom is its name. Two keys are one if they are
+  the same term: `:a`, `"a"`, `{:a}` and `{"a"}` are four. Floats, lists, maps, tuples within tuples
+  and all other terms are refused.
+
+      iex> {:ok, index} = LsmIndex.open(:memory)
+      iex> LsmIndex.put(index, {:user, 42}, 7)
+      :ok
+      iex> LsmIndex.get_many(index, [{:user, 42}, {"user", 42}, 42])
+      [[7], [], []]
+
+  ## Processes
 
   Any process may use an index, and all at once: every call runs in the process that makes it. A
   look-up sees every write to its key that returned before, and waits for no file.
@@ -85,7 +102,22 @@ defmodule LsmIndex do
 
   @typedoc "An index, or the name one was started under."
   @type index :: t | atom
-  @type key :: binary
+  @typedoc """
+  A binary, or a term of parts: see "Keys" above. Its encoding (docs/format.md) has 65 535 bytes at the
+  most.
+  """
+  @type key ::
+          key_part
+          | {key_part}
+          | {key_part, key_part}
+          | {key_part, key_part, key_part}
+          | {key_part, key_part, key_part, key_part}
+          | {key_part, key_part, key_part, key_part, key_part}
+          | {key_part, key_part, key_part, key_part, key_part, key_part}
+          | {key_part, key_part, key_part, key_part, key_part, key_part, key_part}
+          | {key_part, key_part, key_part, key_part, key_part, key_part, key_part, key_part}
+  @typedoc "An integer has 64 bits, with its sign."
+  @type key_part :: binary | integer | atom
   @typedoc "0 to 2 147 483 647"
   @type id :: non_neg_integer
   @type op :: {:put, key, id} | {:delete, key, id}

@@ -166,7 +166,7 @@ impl<'s> Run<'s> {
     fn batch(&mut self, batch: &[(Op, Pair)], durability: Durability) -> Outcome {
         let index = self.index.as_ref().expect("open");
         let keys: Vec<Vec<u8>> = batch.iter().map(|(_, (n, _))| key(*n)).collect();
-        let changes: Vec<Change<'_>> =
+        let changes: Vec<Change<&[u8]>> =
             batch.iter().zip(&keys).map(|(&(op, (_, id)), key)| (op, &key[..], id)).collect();
         told("write", index.write_with(&changes, durability))?;
         let last: BTreeMap<Pair, Op> = batch.iter().map(|&(op, pair)| (pair, op)).collect();

@@ -327,6 +327,12 @@ impl Reader {
         sip([u64_at(&self.hash_key, 0), u64_at(&self.hash_key, 8)], &[key])
     }
 
+    /// The ids of a term, from its encoding.
+    pub(crate) fn get_term(&self, encoding: &[u8]) -> BTreeSet<u32> {
+        let hash_key = [&b"term key 1"[..], b"term key 2"].map(|half| self.fingerprint(half));
+        self.ids(sip(hash_key, &[encoding]))
+    }
+
     fn scoped(&self, scope: u32, key: &[u8]) -> u64 {
         let hash_key = [&b"namespace 1"[..], b"namespace 2"].map(|half| self.fingerprint(half));
         sip(hash_key, &[&scope.to_le_bytes(), key])

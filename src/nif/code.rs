@@ -196,13 +196,16 @@ fn encode_leaf(term: Term<'_>, purpose: Purpose, out: &mut Vec<u8>) -> Result<()
         out.extend_from_slice(&float.to_be_bytes());
         return Ok(());
     }
+    if let Some(name) = external::atom_name(term) {
+        put_sized(ATOM, name.as_bytes(), out);
+        return Ok(());
+    }
     // What the VM shows in no other way.
     let written = term.to_binary();
     match external::leaf(&written) {
         Some(external::Leaf::Integer { negative, magnitude }) => {
             put_integer(negative, magnitude, out);
         }
-        Some(external::Leaf::Atom(name)) => put_sized(ATOM, name.as_bytes(), out),
         Some(external::Leaf::Bits { used, bytes }) => {
             out.extend_from_slice(&[BITS, used]);
             put_number(bytes.len(), out);
@@ -210,7 +213,7 @@ fn encode_leaf(term: Term<'_>, purpose: Purpose, out: &mut Vec<u8>) -> Result<()
         }
         Some(external::Leaf::Passing) if purpose.lasting => return Err(Unfit::Passing),
         Some(external::Leaf::Passing) => put_sized(PASSING, &written, out),
-        None => return Err(Unfit::Unknown),
+        Some(external::Leaf::Atom(_)) | None => return Err(Unfit::Unknown),
     }
     Ok(())
 }

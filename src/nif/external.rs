@@ -32,6 +32,18 @@ pub(super) enum Leaf<'b> {
     Passing,
 }
 
+/// An atom's name; none of any other term.
+pub(super) fn atom_name(term: Term<'_>) -> Option<String> {
+    // Beyond Latin-1, the VM's interface does not tell it.
+    term.atom_to_string().ok().or_else(|| {
+        let written = term.is_atom().then(|| term.to_binary())?;
+        match leaf(&written)? {
+            Leaf::Atom(name) => Some(name),
+            _ => None,
+        }
+    })
+}
+
 /// Reads what the VM has written; none if it is none of these.
 pub(super) fn leaf(written: &[u8]) -> Option<Leaf<'_>> {
     let [VERSION, tag, rest @ ..] = written else { return None };

@@ -84,7 +84,7 @@ fn text_get_in<'a>(
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    let name = term::key(name).map(|name| Some(Some(Cow::Borrowed(name))));
+    let name = term::bytes(name).map(|name| Some(Some(Cow::Borrowed(name))));
     answer_one(env, resource, name, types, text)
 }
 
@@ -166,13 +166,11 @@ fn answer_all<'a>(
             Some(name) => Question::of(name, types, text_of, most.bytes)?,
             None => None,
         };
-        // One that is too much alone is too much for all.
-        let len = question.as_ref().map_or(usize::MAX, Question::len);
-        asked = asked.saturating_add(len);
+        asked += question.as_ref().map_or(0, Question::len);
         Ok(question)
     });
     let questions = match decoded {
-        Ok(questions) => questions.and_then(|all| all.into_iter().collect::<Option<Vec<_>>>()),
+        Ok(questions) => questions,
         Err(fault) => return fault,
     };
     let Some(questions) = questions.filter(|_| most == Most::ALL || asked <= MOST_TEXT) else {
@@ -218,7 +216,7 @@ impl<'a> Question<'a> {
         let types = match Atom::from_term(types) {
             Ok(ty) => Types::One(one(ty)?),
             Err(_) => {
-                let each = |ty, _place| one(Atom::from_term(ty).map_err(|_| unknown())?);
+                let each = |ty, _place| one(Atom::from_term(ty).map_err(|_| unknown())?).map(Some);
                 let types = term::elements(types, "the types are not a list", MOST_TYPES, each)?;
                 Types::Many(types.ok_or_else(unknown)?)
             }

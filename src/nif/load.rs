@@ -3,8 +3,9 @@
 use parking_lot::Mutex;
 use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
-use super::{IndexResource, answer, done, error, more, term};
-use crate::error::Error;
+use super::{IndexResource, answer, done, error, key, more, term};
+use crate::hash::Fingerprint;
+use crate::index::Index;
 use crate::load::Loader;
 
 /// A load under way; keeps its index alive.
@@ -26,18 +27,15 @@ fn load_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
 /// writes a lane out as well.
 #[rustler::nif(schedule = "DirtyIo")]
 fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Term<'a> {
-    let pairs = match decode(pairs) {
+    let pairs = match decode(&loader.index.index, pairs) {
         Ok(pairs) => pairs,
         Err(fault) => return fault,
     };
     answer(env, &loader.index, |index| {
         index.check_open()?;
-        if let Some((key, _)) = pairs.iter().find(|(key, _)| key.len() > crate::MAX_KEY_LEN) {
-            return Err(Error::KeyTooLong { len: key.len() });
-        }
         let surplus = {
             let mut held = loader.loader.lock();
-            for &(key, id) in &pairs {
+            for &(ref key, id) in &pairs {
                 held.add(index, key, id)?;
             }
             let mut surplus = Vec::new();
@@ -51,10 +49,10 @@ fn load_add<'a>(env: Env<'a>, loader: &'a LoaderResource, pairs: Term<'a>) -> Te
     })
 }
 
-fn decode(pairs: Term<'_>) -> term::Decoded<'_, Vec<(&[u8], u32)>> {
+fn decode<'a>(index: &Index, pairs: Term<'a>) -> term::Decoded<'a, Vec<(Fingerprint, u32)>> {
     let pairs = term::elements(pairs, "the pairs are not a list", usize::MAX, |item, _place| {
         match item.decode::<(Term<'_>, Term<'_>)>() {
-            Ok((key, id)) => Ok((term::key(key)?, term::id(id)?)),
+            Ok((key, id)) => Ok(Some((key::key(index, key)?, term::id(id)?))),
             Err(_) => Err(error::invalid_argument(item.get_env(), "it is not {key, id}")),
         }
     });

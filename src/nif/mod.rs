@@ -11,6 +11,7 @@ mod code;
 mod error;
 mod external;
 mod inspect;
+mod key;
 mod keys;
 mod load;
 mod reads;

@@ -2,7 +2,8 @@
 
 use rustler::{Encoder as _, Env, Term};
 
-use super::{IndexResource, answer, large, term};
+use super::{IndexResource, answer, key, large, term};
+use crate::hash::Fingerprint;
 
 /// Ids that a normal scheduler may put into one answer.
 const MOST_IDS: usize = 4096;
@@ -15,12 +16,12 @@ const KEYS_PER_TIMESLICE: usize = 3000;
 
 #[rustler::nif]
 fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    let key = match term::key(key) {
+    let key = match key::key(&resource.index, key) {
         Ok(key) => key,
         Err(fault) => return fault,
     };
     answer(env, resource, |index| {
-        let ids = index.get_bounded(key, MOST_IDS)?;
+        let ids = index.get_bounded(&key, MOST_IDS)?;
         Ok(ids
             .map_or_else(|| large().encode(env), |ids| term::ids(Term::list_new_empty(env), &ids)))
     })
@@ -28,18 +29,18 @@ fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a>
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    let key = match term::key(key) {
+    let key = match key::key(&resource.index, key) {
         Ok(key) => key,
         Err(fault) => return fault,
     };
-    answer(env, resource, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(key)?)))
+    answer(env, resource, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(&key)?)))
 }
 
 #[rustler::nif]
 fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    let keys = match term::keys(keys, MOST_KEYS) {
-        Ok(Some(keys)) if bytes(&keys) <= MOST_KEY_BYTES => keys,
-        Ok(_) => return large().encode(env),
+    let keys = match key::keys(&resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
+        Ok(Some(keys)) => keys,
+        Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
     lists(env, resource, &keys, 4 * MOST_IDS)
@@ -47,18 +48,19 @@ fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Te
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_many_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    match term::keys(keys, usize::MAX) {
+    match key::keys(&resource.index, keys, usize::MAX, usize::MAX) {
         Ok(keys) => lists(env, resource, &keys.unwrap_or_default(), usize::MAX),
         Err(fault) => fault,
     }
 }
 
-fn bytes(keys: &[&[u8]]) -> usize {
-    keys.iter().map(|key| key.len()).sum()
-}
-
 /// A list of ids for each key, unless they are more than `most` together.
-fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: &[&[u8]], most: usize) -> Term<'a> {
+fn lists<'a>(
+    env: Env<'a>,
+    resource: &'a IndexResource,
+    keys: &[Fingerprint],
+    most: usize,
+) -> Term<'a> {
     answer(env, resource, |index| {
         let none = Term::list_new_empty(env);
         let mut lists = vec![none; keys.len()];
@@ -73,9 +75,9 @@ fn lists<'a>(env: Env<'a>, resource: &'a IndexResource, keys: &[&[u8]], most: us
 
 #[rustler::nif]
 fn member<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    match (term::key(key), term::id(id)) {
+    match (key::key(&resource.index, key), term::id(id)) {
         (Ok(key), Ok(id)) => {
-            answer(env, resource, |index| Ok(index.contains(key, id)?.encode(env)))
+            answer(env, resource, |index| Ok(index.contains(&key, id)?.encode(env)))
         }
         (Err(fault), _) | (_, Err(fault)) => fault,
     }

@@ -63,7 +63,8 @@ fn reconcile_begin<'a>(
 #[rustler::nif(schedule = "DirtyCpu")]
 fn reconcile_name<'a>(env: Env<'a>, resource: &'a ReconcilerResource, named: Term<'a>) -> Term<'a> {
     let what = "the routes are not a list";
-    let decoded = term::elements(named, what, usize::MAX, |route, _place| route_of(route));
+    let decoded =
+        term::elements(named, what, usize::MAX, |route, _place| route_of(route).map(Some));
     let named = match decoded {
         Ok(named) => named.unwrap_or_default(),
         Err(fault) => return fault,
@@ -95,7 +96,7 @@ fn route_of<'a>(route: Term<'a>) -> Decoded<'a, Named<'a>> {
     let purpose = Purpose { lasting: false, most: usize::MAX };
     let encoded = (routes::name(name, purpose)?, target::encode(target, purpose)?);
     match encoded {
-        (Some(name), Some(target)) => Ok(Named { name, key: term::key(key)?, target }),
+        (Some(name), Some(target)) => Ok(Named { name, key: term::bytes(key)?, target }),
         _ => Err(super::error::invalid_argument(env, "a term is too long")),
     }
 }
@@ -140,16 +141,16 @@ fn put_stamp<'a>(
     stamp: Term<'a>,
     durability: Term<'a>,
 ) -> Term<'a> {
-    let purpose = Purpose { lasting: true, most: crate::MAX_STAMP_LEN };
-    match (target::name(stamp, purpose), term::durability(durability)) {
-        (Ok(Some(stamp)), Ok(durability)) => with_wakeup(env, reference, |index| {
-            index.put_stamp(&stamp, durability).map(|()| Attempt::Done(super::ok()))
-        }),
-        (Ok(None), Ok(_)) => {
-            super::error::invalid_argument(env, "a stamp's encoding has more than 191 bytes")
-        }
-        (Err(fault), _) | (_, Err(fault)) => fault,
-    }
+    let decode = |_: &Index| {
+        let purpose = Purpose { lasting: true, most: crate::MAX_STAMP_LEN };
+        let what = "a stamp's encoding has more than 191 bytes";
+        let stamp = target::name(stamp, purpose)?;
+        let stamp = stamp.ok_or_else(|| super::error::invalid_argument(env, what))?;
+        Ok((stamp, term::durability(durability)?))
+    };
+    with_wakeup(env, reference, decode, |index, (stamp, durability)| {
+        index.put_stamp(&stamp, durability).map(|()| Attempt::Done(super::ok()))
+    })
 }
 
 /// `nil` if there is none.

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
 use super::code::Purpose;
+use super::error::invalid_argument;
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
@@ -98,31 +99,26 @@ fn route_dirty<'a>(
 }
 
 fn change<'a>(env: Env<'a>, reference: Term<'a>, asked: Asked<'a>) -> Term<'a> {
-    let Some(resource) = reference.try_get_resource::<IndexResource>() else {
-        return super::error::invalid_argument(env, "the first argument is not an index");
-    };
     let Asked { op, durability, wait, most, .. } = asked;
-    // What cannot be stored is not there to be deleted.
-    let lasting = op == Op::Put && resource.index.path().is_some();
-    let purpose = Purpose { lasting, most };
-    let decoded = || {
-        let key = term::key(asked.key)?;
+    let decode = |index: &Index| {
+        // What cannot be stored is not there to be deleted.
+        let lasting = op == Op::Put && index.path().is_some();
+        let purpose = Purpose { lasting, most };
+        let key = term::bytes(asked.key)?;
         let (name, target) = (name(asked.name, purpose)?, target::encode(asked.target, purpose)?);
-        Ok(name.zip(target).map(|(name, target)| (key, name, target)))
-    };
-    let (key, name, target) = match decoded() {
-        Ok(Some(decoded)) => decoded,
-        Ok(None) => return large().encode(env),
-        Err(fault) => return fault,
-    };
-    let target = match (&target, &name) {
-        (target::Target::Plain(id), None) => Target::Id(*id),
-        (target::Target::Term(term), _) => Target::Term(term),
-        (target::Target::Plain(_), Some(_)) => {
-            return super::error::invalid_argument(env, "plain ids are the index's own");
+        match name.zip(target) {
+            Some((Some(_), target::Target::Plain(_))) => {
+                Err(invalid_argument(env, "plain ids are the index's own"))
+            }
+            Some((name, target)) => Ok((key, name, target)),
+            None => Err(large().encode(env)),
         }
     };
-    with_wakeup(env, reference, |index| {
+    with_wakeup(env, reference, decode, |index, (key, name, target)| {
+        let target = match &target {
+            target::Target::Plain(id) => Target::Id(*id),
+            target::Target::Term(term) => Target::Term(term),
+        };
         let made = match (&name, target) {
             (Some(name), Target::Term(term)) if wait => {
                 index.route_in(name, key, term, op, durability).map(Attempt::Done)
@@ -175,7 +171,7 @@ fn targets_of<'a>(
     most: Most,
 ) -> Term<'a> {
     let purpose = Purpose { lasting: false, most: most.bytes };
-    let (key, name) = match (term::key(key), name(of, purpose)) {
+    let (key, name) = match (term::bytes(key), name(of, purpose)) {
         (Ok(key), Ok(Some(name))) => (key, name),
         (_, Ok(None)) => return large().encode(env),
         (Err(fault), _) | (_, Err(fault)) => return fault,
@@ -311,14 +307,11 @@ fn namespace_drop<'a>(
     of: Term<'a>,
     durability: Term<'a>,
 ) -> Term<'a> {
-    let name = target::name(of, Purpose { lasting: false, most: usize::MAX });
-    match (name, term::durability(durability)) {
-        (Ok(name), Ok(durability)) => {
-            let name = name.unwrap_or_default();
-            with_wakeup(env, reference, |index| {
-                index.drop_namespace(&name, durability).map(Attempt::Done)
-            })
-        }
-        (Err(fault), _) | (_, Err(fault)) => fault,
-    }
+    let decode = |_: &Index| {
+        let name = target::name(of, Purpose { lasting: false, most: usize::MAX })?;
+        Ok((name.unwrap_or_default(), term::durability(durability)?))
+    };
+    with_wakeup(env, reference, decode, |index, (name, durability)| {
+        index.drop_namespace(&name, durability).map(Attempt::Done)
+    })
 }

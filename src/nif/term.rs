@@ -1,4 +1,4 @@
-//! Terms to engine values and back. Keys are read where they lie.
+//! Terms to engine values and back.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +8,20 @@ use rustler::{Atom, Binary, Encoder as _, Env, Term};
 
 use super::PACE;
 use super::error::invalid_argument;
+use super::key::key_within;
 use crate::chain::IdSet;
 use crate::change::Op;
 use crate::config::{Config, Durability, Verify};
-use crate::hash::HashKey;
+use crate::hash::{Fingerprint, HashKey};
+use crate::index::Index;
 use crate::residency::Residency;
 use crate::write::Change;
 
 /// A decoded argument, or the error term to answer with.
 pub(super) type Decoded<'a, T> = Result<T, Term<'a>>;
 
-pub(super) fn key<'a>(term: Term<'a>) -> Decoded<'a, &'a [u8]> {
+/// A key that can be nothing but bytes.
+pub(super) fn bytes<'a>(term: Term<'a>) -> Decoded<'a, &'a [u8]> {
     match Binary::from_term(term) {
         Ok(binary) => Ok(binary.as_slice()),
         Err(_) => Err(invalid_argument(term.get_env(), "the key is not a binary")),
@@ -34,12 +37,12 @@ pub(super) fn id(term: Term<'_>) -> Decoded<'_, u32> {
 }
 
 /// The elements of a proper list, each decoded with its place; `None` if there are more than
-/// `most`.
+/// `most`, or as soon as one is more than there is time for.
 pub(super) fn elements<'a, T>(
     list: Term<'a>,
     what: &str,
     most: usize,
-    mut decode: impl FnMut(Term<'a>, usize) -> Decoded<'a, T>,
+    mut decode: impl FnMut(Term<'a>, usize) -> Decoded<'a, Option<T>>,
 ) -> Decoded<'a, Option<Vec<T>>> {
     // Counted first, and not only because iterating an improper list panics: a pass over nothing
     // but the cells brings them into the cache, which makes the whole quicker by a tenth. That pass
@@ -52,24 +55,29 @@ pub(super) fn elements<'a, T>(
     }
     let mut elements = Vec::with_capacity(len);
     for (place, item) in items.enumerate() {
-        elements.push(decode(item, place)?);
+        match decode(item, place)? {
+            Some(element) => elements.push(element),
+            None => return Ok(None),
+        }
     }
     Ok(Some(elements))
 }
 
-/// At most `most` keys.
-pub(super) fn keys(list: Term<'_>, most: usize) -> Decoded<'_, Option<Vec<&[u8]>>> {
-    elements(list, "the keys are not a list", most, |item, _place| key(item))
-}
-
-/// `[{:put | :delete, key, id}]`, at most `most` of them.
-pub(super) fn batch(list: Term<'_>, most: usize) -> Decoded<'_, Option<Vec<Change<'_>>>> {
+/// `[{:put | :delete, key, id}]`, at most `most` of them, with keys of `left` bytes together.
+pub(super) fn batch<'a>(
+    index: &Index,
+    list: Term<'a>,
+    most: usize,
+    mut left: usize,
+) -> Decoded<'a, Option<Vec<Change<Fingerprint>>>> {
     elements(list, "the batch is not a list", most, |item, place| {
         let Ok((op, key_term, id_term)) = item.decode::<(Atom, Term<'_>, Term<'_>)>() else {
             return Err(not_a_change(item, place));
         };
         let op = op_of(op).ok_or_else(|| not_a_change(item, place))?;
-        Ok((op, key(key_term)?, id(id_term)?))
+        let key = key_within(index, key_term, &mut left)?;
+        let id = id(id_term)?;
+        Ok(key.map(|key| (op, key, id)))
     })
 }
 

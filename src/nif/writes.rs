@@ -4,10 +4,12 @@
 use rustler::{Encoder as _, Env, Term};
 
 use super::reads::MOST_KEY_BYTES;
-use super::term::{self, durability as mode};
-use super::{IndexResource, answer, busy, large};
+use super::term::{self, Decoded, durability as mode};
+use super::{IndexResource, answer, busy, key, large};
 use crate::change::Op;
 use crate::config::Durability;
+use crate::error::Result;
+use crate::index::Index;
 use crate::write::Attempt;
 
 /// Changes that a normal scheduler may apply in one call.
@@ -35,39 +37,32 @@ fn change_dirty<'a>(
     durability: Term<'a>,
     wait: bool,
 ) -> Term<'a> {
-    let decoded = || Ok((term::op(op)?, term::key(key)?, term::id(id)?, mode(durability)?));
-    let (op, key, id, durability) = match decoded() {
-        Ok(decoded) => decoded,
-        Err(fault) => return fault,
+    let decode = |index: &Index| {
+        Ok((key::key(index, key)?, term::op(op)?, term::id(id)?, mode(durability)?))
     };
-    with_wakeup(env, reference, |index| {
+    with_wakeup(env, reference, decode, |index, (key, op, id, durability)| {
         if wait {
-            index.change(key, id, op, durability).map(Attempt::Done)
+            index.change(&key, id, op, durability).map(Attempt::Done)
         } else {
-            index.try_change(key, id, op, durability)
+            index.try_change(&key, id, op, durability)
         }
     })
 }
 
 fn change<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>, op: Op) -> Term<'a> {
-    let (key, id) = match (term::key(key), term::id(id)) {
-        (Ok(key), Ok(id)) => (key, id),
-        (Err(fault), _) | (_, Err(fault)) => return fault,
-    };
-    with_wakeup(env, reference, |index| index.try_change(key, id, op, Durability::Memory))
+    let decode = |index: &Index| Ok((key::key(index, key)?, term::id(id)?));
+    with_wakeup(env, reference, decode, |index, (key, id)| {
+        index.try_change(&key, id, op, Durability::Memory)
+    })
 }
 
 #[rustler::nif]
 fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
-    let batch = match term::batch(batch, MOST_CHANGES) {
-        Ok(Some(batch)) => batch,
-        Ok(None) => return large().encode(env),
-        Err(fault) => return fault,
+    let decode = |index: &Index| {
+        let batch = term::batch(index, batch, MOST_CHANGES, MOST_KEY_BYTES)?;
+        batch.ok_or_else(|| large().encode(env))
     };
-    if batch.iter().map(|(_, key, _)| key.len()).sum::<usize>() > MOST_KEY_BYTES {
-        return large().encode(env);
-    }
-    with_wakeup(env, reference, |index| index.try_write(&batch, Durability::Memory))
+    with_wakeup(env, reference, decode, |index, batch| index.try_write(&batch, Durability::Memory))
 }
 
 /// As [`change_dirty`].
@@ -79,11 +74,11 @@ fn write_dirty<'a>(
     durability: Term<'a>,
     wait: bool,
 ) -> Term<'a> {
-    let (batch, durability) = match (term::batch(batch, usize::MAX), mode(durability)) {
-        (Ok(batch), Ok(durability)) => (batch.unwrap_or_default(), durability),
-        (Err(fault), _) | (_, Err(fault)) => return fault,
+    let decode = |index: &Index| {
+        let batch = term::batch(index, batch, usize::MAX, usize::MAX)?;
+        Ok((batch.unwrap_or_default(), mode(durability)?))
     };
-    with_wakeup(env, reference, |index| {
+    with_wakeup(env, reference, decode, |index, (batch, durability)| {
         if wait {
             index.write_with(&batch, durability).map(Attempt::Done)
         } else {
@@ -92,17 +87,22 @@ fn write_dirty<'a>(
     })
 }
 
-/// Runs a change and wakes the compactor if it filled an overlay.
-pub(super) fn with_wakeup<'a, T: rustler::Encoder>(
+/// Runs a change with its arguments, and wakes the compactor if it filled an overlay.
+pub(super) fn with_wakeup<'a, A, T: rustler::Encoder>(
     env: Env<'a>,
     reference: Term<'a>,
-    change: impl FnOnce(&crate::index::Index) -> crate::error::Result<Attempt<T>>,
+    decode: impl FnOnce(&Index) -> Decoded<'a, A>,
+    change: impl FnOnce(&Index, A) -> Result<Attempt<T>>,
 ) -> Term<'a> {
     let Some(resource) = reference.try_get_resource::<IndexResource>() else {
         return super::error::invalid_argument(env, "the first argument is not an index");
     };
+    let arguments = match decode(&resource.index) {
+        Ok(arguments) => arguments,
+        Err(fault) => return fault,
+    };
     let outcome = answer(env, resource, |index| {
-        Ok(match change(index)? {
+        Ok(match change(index, arguments)? {
             Attempt::Done(changed) => changed.encode(env),
             Attempt::Busy => busy().encode(env),
         })

@@ -12,9 +12,11 @@ defmodule LsmIndex.Native do
   @type verifier :: reference
   @type reconciler :: reference
   @type error :: {:error, {reason :: atom, message :: String.t(), detail :: map}}
+  # Of routes; those of the index itself can be terms as well.
   @type key :: binary
+  @type any_key :: LsmIndex.key()
   @type id :: non_neg_integer
-  @type op :: {:put, key, id} | {:delete, key, id}
+  @type op :: {:put, any_key, id} | {:delete, any_key, id}
   # `nil` for the index itself, any other term for a namespace.
   @type name :: term
   # A small integer is stored as it is, and not in namespaces.
@@ -58,13 +60,13 @@ defmodule LsmIndex.Native do
   @spec text_key(type :: atom, text :: binary) :: key | :error
   def text_key(_type, _text), do: not_loaded()
 
-  @spec put(ref, key, id) :: boolean | :busy | error
+  @spec put(ref, any_key, id) :: boolean | :busy | error
   def put(_ref, _key, _id), do: not_loaded()
 
-  @spec delete(ref, key, id) :: boolean | :busy | error
+  @spec delete(ref, any_key, id) :: boolean | :busy | error
   def delete(_ref, _key, _id), do: not_loaded()
 
-  @spec change_dirty(ref, :put | :delete, key, id, durability, wait :: boolean) ::
+  @spec change_dirty(ref, :put | :delete, any_key, id, durability, wait :: boolean) ::
           boolean | :busy | error
   def change_dirty(_ref, _op, _key, _id, _durability, _wait), do: not_loaded()
 
@@ -74,19 +76,19 @@ defmodule LsmIndex.Native do
   @spec write_dirty(ref, [op], durability, wait :: boolean) :: non_neg_integer | :busy | error
   def write_dirty(_ref, _ops, _durability, _wait), do: not_loaded()
 
-  @spec get(ref, key) :: [id] | :large | error
+  @spec get(ref, any_key) :: [id] | :large | error
   def get(_ref, _key), do: not_loaded()
 
-  @spec get_dirty(ref, key) :: [id] | error
+  @spec get_dirty(ref, any_key) :: [id] | error
   def get_dirty(_ref, _key), do: not_loaded()
 
-  @spec get_many(ref, [key]) :: [[id]] | :large | error
+  @spec get_many(ref, [any_key]) :: [[id]] | :large | error
   def get_many(_ref, _keys), do: not_loaded()
 
-  @spec get_many_dirty(ref, [key]) :: [[id]] | error
+  @spec get_many_dirty(ref, [any_key]) :: [[id]] | error
   def get_many_dirty(_ref, _keys), do: not_loaded()
 
-  @spec member(ref, key, id) :: boolean | error
+  @spec member(ref, any_key, id) :: boolean | error
   def member(_ref, _key, _id), do: not_loaded()
 
   @spec count(ref) :: non_neg_integer | error
@@ -137,7 +139,7 @@ defmodule LsmIndex.Native do
   @spec load_begin(ref) :: loader | error
   def load_begin(_ref), do: not_loaded()
 
-  @spec load_add(loader, [{key, id}]) :: non_neg_integer | error
+  @spec load_add(loader, [{any_key, id}]) :: non_neg_integer | error
   def load_add(_loader, _pairs), do: not_loaded()
 
   @spec load_step(loader) :: :more | {:done, non_neg_integer} | error

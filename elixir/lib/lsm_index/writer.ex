@@ -32,7 +32,7 @@ defmodule LsmIndex.Writer do
   end
 
   @doc "Adds or removes what a key leads to; `operation` names that in the report of a stall."
-  @spec route(LsmIndex.t(), op, Native.name(), LsmIndex.key(), Native.target(), operation :: atom) ::
+  @spec route(LsmIndex.t(), op, Native.name(), Native.key(), Native.target(), operation :: atom) ::
           :changed | :unchanged | :emptied | Native.error()
   def route(%LsmIndex{ref: ref, durability: mode} = index, op, name, key, target, operation) do
     with :busy <- try_route(index, op, name, key, target) do

@@ -50,7 +50,7 @@ defmodule LsmIndex.LoaderTest do
       {{"a", -1}, :id_out_of_range},
       {{"a", 2_147_483_648}, :id_out_of_range},
       {{"a", 1.5}, :invalid_argument},
-      {{:a, 1}, :invalid_argument},
+      {{%{}, 1}, :invalid_argument},
       {{"a", 1, 2}, :invalid_argument},
       {"a", :invalid_argument},
       {{:binary.copy("k", 65_536), 1}, :key_too_long}

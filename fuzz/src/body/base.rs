@@ -57,7 +57,7 @@ fn make(system: &Simulated) {
     index.put(&key(20), 20).expect("put");
     index.flush().expect("flush");
     index
-        .write(&[(Op::Put, b"a", 1), (Op::Put, b"b", 2), (Op::Delete, b"popular", 100)])
+        .write(&[(Op::Put, &b"a"[..], 1), (Op::Put, b"b", 2), (Op::Delete, b"popular", 100)])
         .expect("write");
     index.sync().expect("sync");
     index.route(b"late", Target::Term(b"late term"), Op::Put).expect("route");
