@@ -192,6 +192,8 @@ fn terms_as_keys_are_as_documented() {
         let integer = if n == 0 { vec![sign, 0] } else { vec![sign, 1, magnitude] };
         [&b"\x05\x03\x04\x04user\x03\x02id"[..], &integer].concat()
     };
+    // The reader wants a dictionary.
+    index.route(b"plain", Target::Term(b"shape"), Op::Put).expect("route");
     for n in -99_i64..=99 {
         index.put(&user(n), n.unsigned_abs() as u32).expect("put");
         // Of its bytes, nothing is taken for the term.

@@ -5,7 +5,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use lsm_index::{Config, Durability, Error, Index, Listing, Most, Op, Outcome, Target, verify};
+use lsm_index::{
+    Config, Durability, Error, Index, Listing, Most, Op, Outcome, Slice, Target, verify,
+};
 use support::small::temporary;
 use support::{Random, seeds};
 
@@ -261,6 +263,51 @@ fn a_listing_has_nothing_of_the_next_namespace_of_an_id() {
     }
     let found = listed(&index, listing);
     assert!(found.iter().all(|target| target[0] == 1), "another namespace's");
+}
+
+#[test]
+fn a_listing_is_taken_in_slices_of_any_size() {
+    let index = Index::in_memory(&support::config(4, 10)).expect("in memory");
+    let all: Terms = (0..150).map(|n| vec![n as u8; n * 10]).collect();
+    for target in &all {
+        put(&index, b"n", b"k", target);
+    }
+    for (ids, bytes) in [(1, 5_000), (7, usize::MAX), (64, 3_000), (usize::MAX, 400)] {
+        let mut listing = index.list_in(b"n").expect("listing");
+        let (mut found, mut alone) = (Terms::new(), 0);
+        let mut take = |most: Most| {
+            let (mut slice, mut of_slice) = (Vec::new(), 0);
+            let came_to = listing.next_within(&index, most, |target| match target {
+                Target::Term(term) => slice.push(term.to_vec()),
+                Target::Id(id) => panic!("a plain id: {id}"),
+            });
+            for target in slice {
+                of_slice += target.len();
+                assert!(found.insert(target), "twice");
+            }
+            assert!(of_slice <= most.bytes, "{of_slice}");
+            came_to.expect("slice")
+        };
+        loop {
+            match take(Most { ids, bytes }) {
+                Slice::Some => {}
+                Slice::End => break,
+                Slice::TooLarge => {
+                    alone += 1;
+                    assert_eq!(take(Most { ids: 1, ..Most::ALL }), Slice::Some);
+                }
+            }
+        }
+        assert_eq!(found, all);
+        // Each has its namespace before it, a byte.
+        assert_eq!(alone, all.iter().filter(|target| target.len() >= bytes).count());
+    }
+    // Of one that is dropped, there is nothing more.
+    let mut listing = index.list_in(b"n").expect("listing");
+    let mut slice = || listing.next_within(&index, Most { ids: 7, ..Most::ALL }, |_| {});
+    assert_eq!(slice().expect("slice"), Slice::Some);
+    assert!(index.drop_namespace(b"n", Durability::Memory).expect("drop"));
+    assert_eq!(slice().expect("slice"), Slice::End);
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub use error::{Error, Result};
 pub use hash::{Fingerprint, HashKey, KeyHasher, NUM_SLOTS, jump_hash};
 pub use index::Index;
 pub use key::{Key, TermKey};
-pub use listing::Listing;
+pub use listing::{Listing, Slice};
 pub use load::{LanePairs, Loader};
 pub use namespaces::Outcome;
 pub use pace::Pace;

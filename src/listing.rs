@@ -5,7 +5,7 @@ use crate::dictionary::Scope;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
-use crate::routes::{Target, hand_over};
+use crate::routes::{Most, Target, hand_over};
 
 /// Ids that are resolved together when all are listed.
 const SLICE: usize = 4096;
@@ -20,6 +20,17 @@ pub struct Listing {
     scope: Scope,
     /// The namespace's name, if it is of one: the scope may be another's by and by.
     name: Option<Fingerprint>,
+}
+
+/// What a slice of a listing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// There may be more.
+    Some,
+    /// All were listed before.
+    End,
+    /// Nothing was handed over: the next target alone has more bytes.
+    TooLarge,
 }
 
 impl Listing {
@@ -41,18 +52,48 @@ impl Listing {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
-    pub fn next_slice(&mut self, index: &Index, mut f: impl FnMut(Target<'_>)) -> Result<bool> {
+    pub fn next_slice(&mut self, index: &Index, f: impl FnMut(Target<'_>)) -> Result<bool> {
+        let slice = self.next_within(index, Most { ids: SLICE, bytes: usize::MAX }, f)?;
+        Ok(slice != Slice::End)
+    }
+
+    /// As [`Listing::next_slice`], as many targets as are within `most`. They may be none, as those
+    /// that are gone since count too.
+    ///
+    /// # Errors
+    /// As [`Listing::next_slice`].
+    pub fn next_within(
+        &mut self,
+        index: &Index,
+        most: Most,
+        mut f: impl FnMut(Target<'_>),
+    ) -> Result<Slice> {
         index.check_open()?;
         let left = &self.ids[self.listed..];
-        let slice = IdSet::Many(left[..left.len().min(SLICE)].to_vec());
-        self.listed += slice.as_slice().len();
-        let any = !slice.as_slice().is_empty();
-        let look_up = || Ok(((), if self.is_of_now(index)? { slice } else { IdSet::Empty }));
-        let each = |id, term: Option<&[u8]>| hand_over(self.scope, id, term, &mut f);
-        index.dictionary.resolve(look_up, each)?;
+        let slice = IdSet::Many(left[..left.len().min(most.ids)].to_vec());
+        if slice.as_slice().is_empty() {
+            return Ok(Slice::End);
+        }
+        let look_up = || {
+            let is_there = self.is_of_now(index)?;
+            Ok((is_there, if is_there { slice } else { IdSet::Empty }))
+        };
+        let (mut bytes, mut taken) = (0, 0);
+        let is_there = index.dictionary.resolve(look_up, |id, term| {
+            bytes += term.map_or(0, <[u8]>::len);
+            if bytes <= most.bytes {
+                taken += 1;
+                hand_over(self.scope, id, term, &mut f);
+            }
+        })?;
         // Terms may be missing because the index closed meanwhile.
         index.check_open()?;
-        Ok(any)
+        if !is_there {
+            self.listed = self.ids.len();
+            return Ok(Slice::End);
+        }
+        self.listed += taken;
+        Ok(if taken > 0 { Slice::Some } else { Slice::TooLarge })
     }
 }
 

@@ -15,17 +15,21 @@ use crate::change::Op;
 use crate::config::Durability;
 use crate::error::Result;
 use crate::index::Index;
-use crate::listing::Listing;
+use crate::listing::{Listing, Slice};
 use crate::namespaces::Outcome;
 use crate::routes::{Most, Target};
 use crate::write::Attempt;
 
 /// What a normal scheduler may decode into one answer.
 pub(super) const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
+/// The same of a listing, which looks up nothing but terms, and has many to ask for.
+const MOST_LISTED: Most = Most { ids: 1024, bytes: MOST.bytes };
 /// Bytes of a term that a normal scheduler may encode.
 pub(super) const MOST_BYTES: usize = 16 * 1024;
 /// Bytes of terms that take about one timeslice (1 ms) to decode.
 const BYTES_PER_TIMESLICE: usize = 200_000;
+/// What looking an id up in the dictionary is worth.
+const BYTES_PER_ID: usize = 10;
 
 /// Where a route is: in the index itself, or in the namespace of that name.
 pub(super) type Name = Option<Vec<u8>>;
@@ -250,20 +254,31 @@ fn begin_listing<'a>(
     })
 }
 
-/// Some more targets; none when all were listed.
-#[rustler::nif(schedule = "DirtyCpu")]
+/// Some more targets, or none, as they can be gone since; `:done` when all were listed.
+#[rustler::nif]
 fn list_next<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
+    next_targets(env, listing, MOST_LISTED)
+}
+
+/// The one that a normal scheduler has no time for.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn list_next_dirty<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
+    next_targets(env, listing, Most { ids: 1, ..Most::ALL })
+}
+
+fn next_targets<'a>(env: Env<'a>, listing: &'a ListingResource, most: Most) -> Term<'a> {
     answer(env, &listing.index, |index| {
         let mut targets = Targets::new(env);
-        let mut listing = listing.listing.lock();
-        // Targets can be gone since: an empty slice is not the end.
-        while targets.is_empty()
-            && listing.next_slice(index, |target| match target {
-                Target::Id(id) => targets.plain(id),
-                Target::Term(term) => targets.term(term),
-            })?
-        {}
-        Ok(targets.into_term())
+        let slice = listing.listing.lock().next_within(index, most, |target| match target {
+            Target::Id(id) => targets.plain(id),
+            Target::Term(term) => targets.term(term),
+        })?;
+        consume(env, targets.bytes + BYTES_PER_ID * most.ids);
+        Ok(match slice {
+            Slice::Some => targets.into_term(),
+            Slice::End => super::done().encode(env),
+            Slice::TooLarge => large().encode(env),
+        })
     })
 }
 

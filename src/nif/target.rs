@@ -85,7 +85,6 @@ fn finish<'a>(
 pub(super) struct Targets<'a> {
     ids: Term<'a>,
     others: Term<'a>,
-    count: usize,
     /// Of the terms so far.
     pub(super) bytes: usize,
 }
@@ -93,11 +92,10 @@ pub(super) struct Targets<'a> {
 impl<'a> Targets<'a> {
     pub(super) fn new(env: Env<'a>) -> Self {
         let none = Term::list_new_empty(env);
-        Self { ids: none, others: none, count: 0, bytes: 0 }
+        Self { ids: none, others: none, bytes: 0 }
     }
 
     pub(super) fn plain(&mut self, id: u32) {
-        self.count += 1;
         self.ids = self.ids.list_prepend(id);
     }
 
@@ -119,20 +117,14 @@ impl<'a> Targets<'a> {
             }
             _ => {
                 if let Some(id) = code::decode(env, term) {
-                    self.count += 1;
                     self.ids = self.ids.list_prepend(id);
                 }
                 return;
             }
         };
         if let Some(other) = other {
-            self.count += 1;
             self.others = self.others.list_prepend(other);
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// With the ids as keys of a map.

@@ -1,6 +1,6 @@
 defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   import LsmEqualityIndex, only: [check_residual!: 2, target: 2]
-  alias LsmIndex.{Error, Key, Native, Writer}
+  alias LsmIndex.{Error, Key, Routes, Writer}
   alias LsmIndex.Routes.Engine
 
   def empty?(%{lsm: lsm}), do: LsmIndex.empty?(lsm)
@@ -38,16 +38,10 @@ defimpl LsmIndex.Index.Protocol, for: LsmEqualityIndex do
   end
 
   def all_shape_ids(%{lsm: lsm}) do
-    listing = lsm.ref |> Native.list_begin(nil) |> ok!()
-    list(listing, MapSet.new())
-  end
-
-  # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
-  defp list(listing, shape_ids) do
-    case ok!(Native.list_next(listing)) do
-      {[], []} -> shape_ids
-      {ids, others} -> list(listing, others |> ids_of(ids) |> Enum.into(shape_ids))
-    end
+    # The set grows bit by bit: built in one go, a large one keeps a scheduler for milliseconds.
+    Engine.reduce(%Routes{index: lsm}, nil, MapSet.new(), fn {ids, others}, shape_ids ->
+      others |> ids_of(ids) |> Enum.into(shape_ids)
+    end)
   end
 
   defp read!(index, field, text) do

@@ -195,8 +195,11 @@ defmodule LsmIndex.Native do
   @spec list_names(ref) :: listing | error
   def list_names(_ref), do: not_loaded()
 
-  @spec list_next(listing) :: targets | error
+  @spec list_next(listing) :: targets | :done | :large | error
   def list_next(_listing), do: not_loaded()
+
+  @spec list_next_dirty(listing) :: targets | :done | error
+  def list_next_dirty(_listing), do: not_loaded()
 
   @spec namespace_count(ref, name) :: non_neg_integer | error
   def namespace_count(_ref, _name), do: not_loaded()

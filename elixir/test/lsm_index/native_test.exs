@@ -110,7 +110,7 @@ defmodule LsmIndex.NativeTest do
         name == :verify_step -> resources.verifier
         :rand.uniform(8) == 1 -> first
         name in [:load_add, :load_step] -> resources.loader
-        name == :list_next -> resources.listing
+        name in [:list_next, :list_next_dirty] -> resources.listing
         name in [:reconcile_name, :reconcile_step, :reconcile_end] -> resources.reconciler
         name == :new_memory -> options(resources)
         true -> resources.index

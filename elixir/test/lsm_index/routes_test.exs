@@ -2,7 +2,7 @@ defmodule LsmIndex.RoutesTest do
   use LsmIndex.Case, async: true
 
   import LsmIndex.Test.Routes
-  alias LsmIndex.Routes
+  alias LsmIndex.{Native, Routes}
   doctest Routes
 
   @scalars [0, 1, 1.0, 2 ** 70, -(2 ** 64), 1.5, "", "1", :shape, true, <<5::3>>]
@@ -110,6 +110,43 @@ defmodule LsmIndex.RoutesTest do
       assert Enum.sort(ids) == Enum.to_list(0..1_999)
       assert Enum.sort(conditions) == Enum.to_list(0..699)
       assert Routes.count(routes, :n) == 2_700
+    end
+
+    test "is listed in slices that a normal scheduler has time for" do
+      routes = memory_routes()
+      long = for n <- 1..5, do: :binary.copy(<<n>>, 40_000)
+      # Of which the bytes of some slices are the bound, not the ids.
+      middling = for n <- 1..300, do: {n, :binary.copy("x", 900)}
+      ids = Enum.to_list(1..5_000) ++ long ++ middling
+      add_all(routes, :n, 1, ids)
+
+      %{ref: ref} = routes.index
+      slices = slices(Native.list_begin(ref, :n))
+      {large, small} = Enum.split_with(slices, &match?({:large, _}, &1))
+      assert Enum.sort(for {:large, {[id], []}} <- large, do: id) == long
+      assert Enum.all?(small, fn {ids, []} -> length(ids) <= 1_024 end)
+      assert length(small) > 10
+      assert Enum.sort(Enum.flat_map(small, &elem(&1, 0))) == Enum.sort(ids -- long)
+
+      assert {listed, []} = Routes.all(routes, :n)
+      assert Enum.sort(listed) == Enum.sort(ids)
+      assert {^listed, []} = Routes.all(routes, :n)
+      assert slices(Native.list_begin(ref, :other)) == []
+
+      # One that is dropped meanwhile is at its end.
+      listing = Native.list_begin(ref, :n)
+      assert {[_ | _], []} = Native.list_next(listing)
+      assert Routes.drop(routes, :n) == :ok
+      assert Native.list_next(listing) == :done
+      assert Native.list_next_dirty(listing) == :done
+    end
+
+    defp slices(listing) do
+      case Native.list_next(listing) do
+        :done -> []
+        :large -> [{:large, Native.list_next_dirty(listing)} | slices(listing)]
+        slice -> [slice | slices(listing)]
+      end
     end
   end
 

@@ -161,9 +161,16 @@ defmodule LsmIndex.Routes.Engine do
 
   @spec slices(Native.listing(), acc, (Native.targets(), acc -> acc)) :: acc when acc: term
   def slices(listing, acc, fun) do
-    case ok!(Native.list_next(listing)) do
-      {[], []} -> acc
+    case next_slice(listing) do
+      :done -> acc
       slice -> slices(listing, fun.(slice, acc), fun)
+    end
+  end
+
+  defp next_slice(listing) do
+    case Native.list_next(listing) do
+      :large -> listing |> Native.list_next_dirty() |> ok!()
+      answer -> ok!(answer)
     end
   end
 
