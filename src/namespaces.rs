@@ -66,10 +66,21 @@ impl Index {
         name: Option<&[u8]>,
         key: &[u8],
     ) -> Result<Option<(Fingerprint, Scope)>> {
-        let Some(name) = name else { return Ok(Some((self.fingerprint(key)?, Scope::INDEX))) };
-        let namespace = self.namespace(self.name(name)?)?;
-        let of = |namespace| Ok((self.key_in(namespace, key)?, Scope::of_namespace(namespace)));
-        namespace.map(of).transpose()
+        let of = |scope| Ok((self.key_of(scope, key)?, scope));
+        self.scope(name)?.map(of).transpose()
+    }
+
+    /// The scope of a name that is there; without a name, the index itself.
+    pub(crate) fn scope(&self, name: Option<&[u8]>) -> Result<Option<Scope>> {
+        let Some(name) = name else { return Ok(Some(Scope::INDEX)) };
+        Ok(self.namespace(self.name(name)?)?.map(Scope::of_namespace))
+    }
+
+    pub(crate) fn key_of(&self, scope: Scope, key: &[u8]) -> Result<Fingerprint> {
+        match scope.namespace() {
+            Some(namespace) => self.key_in(namespace, key),
+            None => self.fingerprint(key),
+        }
     }
 
     /// Adds or removes a target of a key in a namespace, as [`Index::try_route`] does in the index

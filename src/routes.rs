@@ -157,7 +157,8 @@ impl Index {
             bytes += term.map_or(0, <[u8]>::len);
             if term.is_none() && id >= TERM_ID_FLAG {
                 missing = Some(id);
-            } else if bytes <= most.bytes {
+            }
+            if bytes <= most.bytes {
                 f(id, term);
             }
         })?;

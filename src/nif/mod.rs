@@ -12,13 +12,14 @@ mod error;
 mod external;
 mod inspect;
 mod key;
-mod keys;
 mod load;
+mod questions;
 mod reads;
 mod reconcile;
 mod routes;
 mod target;
 mod term;
+mod text;
 mod upkeep;
 mod writes;
 

@@ -198,10 +198,7 @@ pub(super) fn add_targets(
 ) -> Result<bool> {
     match name {
         Some(name) => index.targets_in(name, key, most, |term| targets.term(term)),
-        None => index.targets(key, most, |target| match target {
-            Target::Id(id) => targets.plain(id),
-            Target::Term(term) => targets.term(term),
-        }),
+        None => index.targets(key, most, |target| targets.add(target)),
     }
 }
 
@@ -269,10 +266,8 @@ fn list_next_dirty<'a>(env: Env<'a>, listing: &'a ListingResource) -> Term<'a> {
 fn next_targets<'a>(env: Env<'a>, listing: &'a ListingResource, most: Most) -> Term<'a> {
     answer(env, &listing.index, |index| {
         let mut targets = Targets::new(env);
-        let slice = listing.listing.lock().next_within(index, most, |target| match target {
-            Target::Id(id) => targets.plain(id),
-            Target::Term(term) => targets.term(term),
-        })?;
+        let mut listing = listing.listing.lock();
+        let slice = listing.next_within(index, most, |target| targets.add(target))?;
         consume(env, targets.bytes + BYTES_PER_ID * most.ids);
         Ok(match slice {
             Slice::Some => targets.into_term(),

@@ -14,6 +14,7 @@ use super::code::{self, Purpose, Unfit};
 use super::error::invalid_argument;
 use super::term::Decoded;
 use crate::dictionary::TERM_ID_FLAG;
+use crate::routes;
 
 const WITH_REST: u8 = 0x0b;
 const CONDITION: u8 = 0x0c;
@@ -95,8 +96,11 @@ impl<'a> Targets<'a> {
         Self { ids: none, others: none, bytes: 0 }
     }
 
-    pub(super) fn plain(&mut self, id: u32) {
-        self.ids = self.ids.list_prepend(id);
+    pub(super) fn add(&mut self, target: routes::Target<'_>) {
+        match target {
+            routes::Target::Id(id) => self.ids = self.ids.list_prepend(id),
+            routes::Target::Term(term) => self.term(term),
+        }
     }
 
     /// A term of the dictionary; one that is no target is passed over.

@@ -13,7 +13,7 @@ defmodule LsmIndex.Error do
   | `:invalid_option` | an option is unknown or its value is not one of those allowed |
   | `:unsupported` | an option's value is known, but this release does not have it |
   | `:invalid_argument` | an argument is not what the function takes |
-  | `:key_too_long` | a key has more than 65 535 bytes |
+  | `:key_too_long` | a key has more than 65 535 bytes, itself or encoded |
   | `:id_out_of_range` | an id is not in 0..2 147 483 647 |
   | `:mixed_ids` | an index of shapes was given an id from 2^30 on, or one with such ids a shape |
   | `:ids_exhausted` | the index's dictionary of terms is full |

@@ -8,7 +8,7 @@ defmodule LsmIndex.Reconciler do
   # Routes that are named in one call.
   @chunk 1_000
 
-  @type route :: {Native.name(), LsmIndex.key(), Native.target()}
+  @type route :: {Native.name(), Native.key(), Native.target()}
   @type counts :: %{
           kept: non_neg_integer,
           added: non_neg_integer,

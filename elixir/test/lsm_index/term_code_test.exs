@@ -77,7 +77,8 @@ defmodule LsmIndex.TermCodeTest do
 
     index = Native.new_memory(%{})
     name = List.duplicate(1, 8_000)
-    assert Native.text_get_many(index, List.duplicate({name, :int8, "1"}, 256)) == :large
+    names = for n <- 1..256, do: [n | name]
+    assert Native.text_get_many(index, for(name <- names, do: {name, :int8, "1"})) == :large
     assert Native.text_get_many(index, List.duplicate({:name, :int8, "1"}, 257)) == :large
     assert Native.text_get_many(index, [{name, :int8, "1"}]) == [{[], []}]
   end

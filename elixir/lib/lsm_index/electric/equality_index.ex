@@ -197,15 +197,17 @@ defmodule LsmIndex.Electric.EqualityIndex do
 
   @doc false
   def affected_many(config, filter, condition_id, fields_and_records) do
-    asked =
-      for {field, record} <- fields_and_records do
-        with %{^field => text} when not is_nil(text) <- record,
-             {types, read_as} <- Fields.types(config, filter, {condition_id, field}) do
-          {field, types, {{condition_id, field}, read_as, text}, record}
+    # A field is looked up once for all its records, and so its name is one term in all questions.
+    {asked, _fields} =
+      Enum.map_reduce(fields_and_records, %{}, fn {field, record}, fields ->
+        with %{^field => text} when not is_nil(text) <- record do
+          known = fn -> name_and_types(config, filter, {condition_id, field}) end
+          fields = Map.put_new_lazy(fields, field, known)
+          {asked(fields, field, text, record), fields}
         else
-          _no_value_or_type -> nil
+          _no_value -> {nil, fields}
         end
-      end
+      end)
 
     questions = for {_field, _types, question, _record} <- asked, do: question
 
@@ -215,6 +217,18 @@ defmodule LsmIndex.Electric.EqualityIndex do
         else: config |> Fields.routes(filter) |> Engine.read_many(questions)
 
     answered(asked, answers, config, filter)
+  end
+
+  defp name_and_types(config, filter, name) do
+    with {types, read_as} <- Fields.types(config, filter, name), do: {name, types, read_as}
+  end
+
+  defp asked(fields, field, text, record) do
+    with %{^field => {name, types, read_as}} <- fields do
+      {field, types, {name, read_as, text}, record}
+    else
+      _no_type -> nil
+    end
   end
 
   defp answered([nil | asked], answers, config, filter),

@@ -7,7 +7,7 @@ defmodule LsmIndex.Electric.Fields do
   # so that a look-up needs no other row.
 
   import LsmIndex.Routes.Engine, only: [is_short: 1]
-  alias LsmIndex.{Native, Routes}
+  alias LsmIndex.{Key, Native, Routes}
   alias LsmIndex.Routes.Engine
 
   @type config :: %{
@@ -80,7 +80,7 @@ defmodule LsmIndex.Electric.Fields do
   # whatever the keys are: <<0>> would be that of the empty text among exact ones.
   @null ""
 
-  @spec key(Routes.t(), type :: term, value :: term) :: {:ok, LsmIndex.key()} | :error
+  @spec key(Routes.t(), type :: term, value :: term) :: {:ok, Key.t()} | :error
   def key(_routes, _type, nil), do: {:ok, @null}
   def key(routes, type, value), do: Engine.key(routes, compared(routes, type, value), value)
 
@@ -90,7 +90,7 @@ defmodule LsmIndex.Electric.Fields do
   defp compared(%{keys: :canonical}, :numeric, value) when is_float(value), do: :float8
   defp compared(_routes, type, _value), do: type
 
-  @spec key!(Routes.t(), type :: term, value :: term) :: LsmIndex.key()
+  @spec key!(Routes.t(), type :: term, value :: term) :: Key.t()
   def key!(routes, type, value) do
     case key(routes, type, value) do
       {:ok, key} -> key
@@ -98,14 +98,14 @@ defmodule LsmIndex.Electric.Fields do
     end
   end
 
-  @spec change!(Routes.t(), :put | :delete, name, LsmIndex.key(), Native.target()) ::
+  @spec change!(Routes.t(), :put | :delete, name, Key.t(), Native.target()) ::
           :changed | :unchanged | :emptied
   def change!(routes, op, name, key, target) do
     with {:error, error} <- Engine.change(routes, op, name, key, target), do: raise(error)
   end
 
   @doc "Removes a target; `:deleted` if the field has no value left."
-  @spec delete!(config, filter, Routes.t(), name, LsmIndex.key(), Native.target()) ::
+  @spec delete!(config, filter, Routes.t(), name, Key.t(), Native.target()) ::
           :ok | :deleted
   def delete!(config, filter, routes, name, key, target) do
     case change!(routes, :delete, name, key, target) do

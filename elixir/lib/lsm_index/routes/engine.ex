@@ -118,6 +118,8 @@ defmodule LsmIndex.Routes.Engine do
           {Routes.namespace(), Routes.type() | [Routes.type()], text :: binary | nil}
         ]) ::
           [Native.targets() | :error]
+  def read_many(routes, [{namespace, types, text}]), do: [read(routes, namespace, types, text)]
+
   def read_many(%{index: %{ref: ref}} = routes, questions) do
     if Enum.all?(questions, fn {_, types, text} -> is_short(text) and native?(routes, types) end) do
       case if(length(questions) <= @few, do: Native.text_get_many(ref, questions), else: :large) do

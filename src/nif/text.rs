@@ -1,6 +1,7 @@
 //! Keys of the text that PostgreSQL prints, and what they lead to in one call.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rustler::{Atom, Binary, Encoder as _, Env, NewBinary, NifResult, Term};
 
@@ -9,10 +10,7 @@ use super::routes::{self, MOST};
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::{IndexResource, answer, error, large};
-use crate::error::Result;
-use crate::index::Index;
 use crate::postgres::{Type, canonical};
-use crate::routes::Most;
 
 mod types {
     rustler::atoms! {
@@ -21,9 +19,6 @@ mod types {
     }
 }
 
-/// Questions that a normal scheduler may answer in one call, and bytes of their texts and names.
-const MOST_QUESTIONS: usize = 256;
-const MOST_TEXT: usize = 64 * 1024;
 /// More than one column's values can be told apart by.
 const MOST_TYPES: usize = 64;
 /// For a name that a normal scheduler encodes.
@@ -113,85 +108,31 @@ fn answer_one<'a>(
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    let question = name.and_then(|name| match name {
-        Some(name) => Question::of(name, types, text, MOST.bytes),
-        None => Ok(None),
-    });
-    let question = match question {
-        Ok(Some(question)) => question,
+    let decoded = name.and_then(|name| Ok(name.zip(Text::of(types, text, MOST.bytes)?)));
+    let (name, text) = match decoded {
+        Ok(Some(decoded)) => decoded,
         Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
     answer(env, resource, |index| {
-        let mut bytes = 0;
-        let answer = question.answer(env, index, MOST, &mut bytes)?;
-        routes::consume(env, bytes);
-        Ok(answer.unwrap_or_else(|| large().encode(env)))
-    })
-}
-
-/// [`text_get`] of each of a list of `{name, types, text}`.
-#[rustler::nif]
-fn text_get_many<'a>(env: Env<'a>, resource: &'a IndexResource, questions: Term<'a>) -> Term<'a> {
-    answer_all(env, resource, questions, MOST_QUESTIONS, MOST)
-}
-
-#[rustler::nif(schedule = "DirtyCpu")]
-fn text_get_many_dirty<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    questions: Term<'a>,
-) -> Term<'a> {
-    answer_all(env, resource, questions, usize::MAX, Most::ALL)
-}
-
-fn answer_all<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    questions: Term<'a>,
-    most_questions: usize,
-    most: Most,
-) -> Term<'a> {
-    let what = "the questions are not a list";
-    let mut asked = 0;
-    let decoded = term::elements(questions, what, most_questions, |question, _place| {
-        let Ok((name, types, text_of)) = question.decode::<(Term<'a>, Term<'a>, Term<'a>)>() else {
-            return Err(error::invalid_argument(env, "a question is not {name, types, text}"));
-        };
-        if asked > MOST_TEXT && most != Most::ALL {
-            return Ok(None);
-        }
-        let name = name_of(name, Purpose { lasting: false, most: most.bytes })?;
-        let question = match name {
-            Some(name) => Question::of(name, types, text_of, most.bytes)?,
-            None => None,
-        };
-        asked += question.as_ref().map_or(0, Question::len);
-        Ok(question)
-    });
-    let questions = match decoded {
-        Ok(questions) => questions,
-        Err(fault) => return fault,
-    };
-    let Some(questions) = questions.filter(|_| most == Most::ALL || asked <= MOST_TEXT) else {
-        return large().encode(env);
-    };
-    answer(env, resource, |index| {
-        let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), asked);
-        for question in &questions {
-            match question.answer(env, index, most, &mut bytes)? {
-                Some(answer) if bytes <= most.bytes => answers.push(answer),
-                _ => return Ok(large().encode(env)),
+        let (mut targets, mut all) = (Targets::new(env), Ok(true));
+        let mut keys = Vec::with_capacity(text.len() + 16);
+        let read = text.keys(&mut keys, |key| {
+            if let Ok(true) = all {
+                all = routes::add_targets(index, name.as_deref(), key, MOST, &mut targets);
             }
-        }
-        routes::consume(env, bytes + 100 * questions.len());
-        Ok(answers.encode(env))
+        });
+        routes::consume(env, targets.bytes);
+        Ok(match all? {
+            _ if !read => error().encode(env),
+            true => targets.into_term(),
+            false => large().encode(env),
+        })
     })
 }
 
-/// Which targets of a namespace a text leads to.
-struct Question<'a> {
-    name: Name<'a>,
+/// A text, and what to read it as.
+pub(super) struct Text<'a> {
     types: Types,
     text: Binary<'a>,
 }
@@ -202,14 +143,9 @@ enum Types {
     Many(Vec<Type>),
 }
 
-impl<'a> Question<'a> {
-    /// None if that is more than there is time for.
-    fn of(
-        name: Name<'a>,
-        types: Term<'a>,
-        text: Term<'a>,
-        most: usize,
-    ) -> Decoded<'a, Option<Self>> {
+impl<'a> Text<'a> {
+    /// None if it is longer than there is time for.
+    pub(super) fn of(types: Term<'a>, text: Term<'a>, most: usize) -> Decoded<'a, Option<Self>> {
         let env = types.get_env();
         let unknown = || error::invalid_argument(env, "the types are not of those read natively");
         let one = |ty: Atom| type_of(ty).ok_or_else(unknown);
@@ -224,57 +160,43 @@ impl<'a> Question<'a> {
         let Ok(text) = Binary::from_term(text) else {
             return Err(error::invalid_argument(env, "the text is not a binary"));
         };
-        if text.len() > most {
-            return Ok(None);
-        }
-        Ok(Some(Self { name, types, text }))
+        Ok((text.len() <= most).then_some(Self { types, text }))
     }
 
-    /// Bytes of its text and name.
-    fn len(&self) -> usize {
-        self.text.len() + self.name.as_deref().map_or(0, <[u8]>::len)
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
     }
 
-    /// None if that is more than `most` allows.
-    fn answer(
-        &self,
-        env: Env<'a>,
-        index: &Index,
-        most: Most,
-        bytes: &mut usize,
-    ) -> Result<Option<Term<'a>>> {
-        let mut targets = Targets::new(env);
-        let mut look_up =
-            |key: &[u8]| routes::add_targets(index, self.name.as_deref(), key, most, &mut targets);
-        let read = |ty, key: &mut Vec<u8>| canonical(ty, &self.text, key);
-        let mut key = Vec::with_capacity(self.text.len() + 16);
-        let all = match &self.types {
-            Types::One(ty) if read(*ty, &mut key) => look_up(&key)?,
-            Types::One(_) => return Ok(Some(error().encode(env))),
+    /// Appends its keys to `out`, one after the other, and hands each over. False if it is a text of
+    /// none of the types.
+    pub(super) fn keys(&self, out: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool {
+        match &self.types {
+            Types::One(ty) => {
+                let start = out.len();
+                let read = canonical(*ty, &self.text, out);
+                if read {
+                    each(&out[start..]);
+                }
+                read
+            }
             Types::Many(types) => {
-                let mut keys: Vec<Vec<u8>> = Vec::new();
+                let mut keys: Vec<Range<usize>> = Vec::new();
                 for &ty in types {
-                    let mut key = Vec::new();
+                    let start = out.len();
+                    if !canonical(ty, &self.text, out) {
+                        continue;
+                    }
                     // Types that read a text alike share its key.
-                    if read(ty, &mut key) && !keys.contains(&key) {
-                        keys.push(key);
+                    if keys.iter().any(|key| out[key.clone()] == out[start..]) {
+                        out.truncate(start);
+                    } else {
+                        keys.push(start..out.len());
+                        each(&out[start..]);
                     }
                 }
-                if keys.is_empty() && !types.is_empty() {
-                    return Ok(Some(error().encode(env)));
-                }
-                let mut all = true;
-                for key in &keys {
-                    all &= look_up(key)?;
-                }
-                all
+                !keys.is_empty() || types.is_empty()
             }
-        };
-        if !all {
-            return Ok(None);
         }
-        *bytes += targets.bytes;
-        Ok(Some(targets.into_term()))
     }
 }
 
