@@ -1,6 +1,7 @@
 //! Flushing overlays and merging segments: what to do (pure), and doing it, a bounded step at a
 //! time.
 
+mod bulk;
 mod merge;
 mod policy;
 mod worker;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::merge::merge;
-use super::policy::{self, BOTTOM, LEVEL_0, Merge, Shape};
+use super::policy::{self, BOTTOM, Merge, Shape};
 use crate::dictionary::Dictionary;
 use crate::epoch::{is_segment, segment_path};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::Fs;
-use crate::hash::Fingerprint;
 use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::{ANONYMOUS, MappedBytes};
@@ -50,16 +49,16 @@ impl Upkeep<'_> {
 }
 
 /// A new segment in the making, and what it replaces.
-struct Output<'v> {
-    records: SegmentWriter,
+pub(super) struct Output<'v> {
+    pub(super) records: SegmentWriter,
     /// The segments it was made from, or stands on.
-    version: &'v Version,
-    plan: Merge,
+    pub(super) version: &'v Version,
+    pub(super) plan: Merge,
     /// How many live keys it adds to those the manifest counts.
-    growth: i64,
+    pub(super) growth: i64,
     /// Where the log has the changes of the frozen overlay, if that is in it and goes away in the
     /// same step.
-    flushed: Option<Logged>,
+    pub(super) flushed: Option<Logged>,
 }
 
 impl Lane {
@@ -130,7 +129,11 @@ impl Lane {
         Ok(())
     }
 
-    fn flush_frozen_as_keeper(&self, keeper: &mut Keeper, upkeep: &Upkeep<'_>) -> Result<bool> {
+    pub(super) fn flush_frozen_as_keeper(
+        &self,
+        keeper: &mut Keeper,
+        upkeep: &Upkeep<'_>,
+    ) -> Result<bool> {
         let (frozen, version) = self.below_active();
         let Some(frozen) = frozen else {
             return Ok(false);
@@ -148,13 +151,13 @@ impl Lane {
         }
     }
 
-    fn below_active(&self) -> (Option<Arc<Frozen>>, Arc<Version>) {
+    pub(super) fn below_active(&self) -> (Option<Arc<Frozen>>, Arc<Version>) {
         let state = self.state();
         (state.frozen.clone(), Arc::clone(&state.version))
     }
 
     /// Publishes a new segment made of `frozen` and the newest segments.
-    fn rewrite(
+    pub(super) fn rewrite(
         &self,
         keeper: &mut Keeper,
         frozen: Option<Arc<Frozen>>,
@@ -180,83 +183,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Writes pairs (ascending, distinct) whose keys the lane does not know straight into a
-    /// segment; pairs of known keys are handed back. Writers of the lane wait meanwhile, and
-    /// `begin` is called when they do.
-    pub(crate) fn load_new_keys(
-        &self,
-        pairs: &[(Fingerprint, u32)],
-        known: &mut Vec<(Fingerprint, u32)>,
-        upkeep: &Upkeep<'_>,
-        begin: impl FnOnce(),
-    ) -> Result<()> {
-        let mut keeper = self.keeper.lock();
-        let gate = loop {
-            self.flush_frozen_as_keeper(&mut keeper, upkeep)?;
-            self.make_room(&mut keeper, pairs.len(), upkeep)?;
-            let gate = self.gate();
-            // Writers may have filled another one meanwhile.
-            if self.state().frozen.is_none() {
-                break gate;
-            }
-        };
-        begin();
-        // The overlay goes into the same segment. Left behind, its changes would be replayed over
-        // the load by a recovery, although they came before it.
-        self.change().freeze();
-        let (frozen, version) = self.below_active();
-        if self.state().closed {
-            return Err(Error::Closed);
-        }
-        let bottom = version.segments.is_empty();
-        let mut records = merge(frozen.as_ref().map(|f| &f.overlay), &[], bottom)?;
-        let before = records.len();
-        let mut ids = Vec::new();
-        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
-            let fingerprint = group[0].0;
-            if Self::knows(fingerprint, frozen.as_deref(), &version) {
-                known.extend_from_slice(group);
-            } else if let [(_, id)] = group {
-                records.add_one(fingerprint, *id);
-            } else {
-                ids.clear();
-                ids.extend(group.iter().map(|&(_, id)| id));
-                records.add_many(fingerprint, &ids)?;
-            }
-        }
-        let keys = (records.len() - before) as u64;
-        if keys == 0 {
-            // The overlay waits for its flush as any other does.
-            return Ok(());
-        }
-        let plan = Merge { newest: 0, level: if bottom { BOTTOM } else { LEVEL_0 } };
-        let growth = frozen.as_ref().map_or(0, |f| f.growth) + keys as i64;
-        let flushed = frozen.as_ref().map(|f| f.logged);
-        let output = Output { records, version: &version, plan, growth, flushed };
-        self.publish(&mut keeper, output, upkeep)?;
-        upkeep.counters.loaded_keys.fetch_add(keys, Ordering::Relaxed);
-        self.add_live_keys(&gate, keys);
-        Ok(())
-    }
-
-    fn knows(key: Fingerprint, frozen: Option<&Frozen>, version: &Version) -> bool {
-        frozen.is_some_and(|f| f.overlay.get(key).is_some())
-            || version.segments.iter().any(|s| s.contains(key))
-    }
-
-    /// Merges as a flush of that weight would, so that one more segment fits.
-    fn make_room(&self, keeper: &mut Keeper, weight: usize, upkeep: &Upkeep<'_>) -> Result<()> {
-        let (_, version) = self.below_active();
-        let plan = policy::on_flush(&version.shapes(), weight);
-        if plan.newest == 0 {
-            return Ok(());
-        }
-        self.rewrite(keeper, None, &version, plan, upkeep)
-    }
-
     /// Makes a segment of the records and puts it in the place of the `plan.newest` newest ones,
     /// on disk first and then for readers.
-    fn publish(&self, keeper: &mut Keeper, output: Output<'_>, upkeep: &Upkeep<'_>) -> Result<()> {
+    pub(super) fn publish(
+        &self,
+        keeper: &mut Keeper,
+        output: Output<'_>,
+        upkeep: &Upkeep<'_>,
+    ) -> Result<()> {
         let Output { records, version, plan, growth, flushed } = output;
         let (replaced, kept) = version.segments.split_at(plan.newest);
         let last_record = flushed.and_then(|logged| logged.records).map_or(0, |(_, last)| last);
@@ -375,7 +309,7 @@ impl Lane {
 }
 
 impl Version {
-    fn shapes(&self) -> Vec<Shape> {
+    pub(super) fn shapes(&self) -> Vec<Shape> {
         let weights = self.segments.iter().map(|s| s.weight());
         self.levels.iter().zip(weights).map(|(&level, weight)| Shape { level, weight }).collect()
     }

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
-use rustler::{Encoder as _, Env, LocalPid, Resource, Term};
+use rustler::{Decoder, Encoder as _, Env, LocalPid, NifResult, Resource, Term};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -89,6 +89,33 @@ fn answer<'a>(
         Err(Error::Poisoned { reason })
     });
     outcome.unwrap_or_else(|e| error::encode(env, &e))
+}
+
+/// An index as look-ups get it: with the term that stands for it, in which the compactor is told of
+/// work.
+#[derive(Clone, Copy)]
+pub(crate) struct Handle<'a> {
+    resource: &'a IndexResource,
+    reference: Term<'a>,
+}
+
+impl<'a> Decoder<'a> for Handle<'a> {
+    #[inline]
+    fn decode(reference: Term<'a>) -> NifResult<Self> {
+        Ok(Self { resource: reference.decode()?, reference })
+    }
+}
+
+/// As [`answer`], for look-ups: they may have paid for a merge.
+#[inline]
+fn look_up<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    call: impl FnOnce(&Index) -> Result<Term<'a>>,
+) -> Term<'a> {
+    let found = answer(env, handle.resource, call);
+    handle.resource.wake_compactor(env, handle.reference);
+    found
 }
 
 /// As [`answer`], for calls that have no index yet.

@@ -7,7 +7,7 @@ use super::routes::{self, MOST, Name};
 use super::target::Targets;
 use super::term::{self, Decoded};
 use super::text::Text;
-use super::{IndexResource, answer, error, large};
+use super::{Handle, error, large, look_up};
 use crate::questions::Question;
 use crate::routes::Most;
 
@@ -22,19 +22,15 @@ const RECENT: usize = 8;
 
 /// `text_get` of each of a list of `{name, types, text}`.
 #[rustler::nif]
-fn text_get_many<'a>(env: Env<'a>, resource: &'a IndexResource, questions: Term<'a>) -> Term<'a> {
+fn text_get_many<'a>(env: Env<'a>, handle: Handle<'a>, questions: Term<'a>) -> Term<'a> {
     let batch = Batch::new(MOST.bytes, MOST_TEXT);
-    batch.answer(env, resource, questions, MOST_QUESTIONS, MOST_ANSWERED)
+    batch.answer(env, handle, questions, MOST_QUESTIONS, MOST_ANSWERED)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn text_get_many_dirty<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    questions: Term<'a>,
-) -> Term<'a> {
+fn text_get_many_dirty<'a>(env: Env<'a>, handle: Handle<'a>, questions: Term<'a>) -> Term<'a> {
     let batch = Batch::new(usize::MAX, usize::MAX);
-    batch.answer(env, resource, questions, usize::MAX, Most::ALL)
+    batch.answer(env, handle, questions, usize::MAX, Most::ALL)
 }
 
 /// Questions, put so that the engine can answer them together.
@@ -66,7 +62,7 @@ impl<'a> Batch<'a> {
     fn answer(
         mut self,
         env: Env<'a>,
-        resource: &'a IndexResource,
+        handle: Handle<'a>,
         questions: Term<'a>,
         most_questions: usize,
         most: Most,
@@ -89,7 +85,7 @@ impl<'a> Batch<'a> {
             Question { name: asked.name, key }
         };
         let questions: Vec<_> = self.asked.iter().map(question).collect();
-        answer(env, resource, |index| {
+        look_up(env, handle, |index| {
             let all = index.targets_of_many(&names, &questions, most, |at, target| {
                 if let Some(targets) = &mut answers[self.asked[at].question] {
                     targets.add(target);

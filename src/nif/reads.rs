@@ -2,7 +2,7 @@
 
 use rustler::{Encoder as _, Env, Term};
 
-use super::{IndexResource, answer, key, large, term};
+use super::{Handle, IndexResource, answer, key, large, look_up, term};
 use crate::hash::Fingerprint;
 
 /// Ids that a normal scheduler may put into one answer.
@@ -15,12 +15,12 @@ pub(super) const MOST_KEY_BYTES: usize = 128 * 1024;
 const KEYS_PER_TIMESLICE: usize = 3000;
 
 #[rustler::nif]
-fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    let key = match key::key(&resource.index, key) {
+fn get<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
+    let key = match key::key(&handle.resource.index, key) {
         Ok(key) => key,
         Err(fault) => return fault,
     };
-    answer(env, resource, |index| {
+    look_up(env, handle, |index| {
         let ids = index.get_bounded(&key, MOST_IDS)?;
         Ok(ids
             .map_or_else(|| large().encode(env), |ids| term::ids(Term::list_new_empty(env), &ids)))
@@ -28,40 +28,35 @@ fn get<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a>
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn get_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>) -> Term<'a> {
-    let key = match key::key(&resource.index, key) {
+fn get_dirty<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
+    let key = match key::key(&handle.resource.index, key) {
         Ok(key) => key,
         Err(fault) => return fault,
     };
-    answer(env, resource, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(&key)?)))
+    look_up(env, handle, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(&key)?)))
 }
 
 #[rustler::nif]
-fn get_many<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    let keys = match key::keys(&resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
+fn get_many<'a>(env: Env<'a>, handle: Handle<'a>, keys: Term<'a>) -> Term<'a> {
+    let keys = match key::keys(&handle.resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
         Ok(Some(keys)) => keys,
         Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
-    lists(env, resource, &keys, 4 * MOST_IDS)
+    lists(env, handle, &keys, 4 * MOST_IDS)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn get_many_dirty<'a>(env: Env<'a>, resource: &'a IndexResource, keys: Term<'a>) -> Term<'a> {
-    match key::keys(&resource.index, keys, usize::MAX, usize::MAX) {
-        Ok(keys) => lists(env, resource, &keys.unwrap_or_default(), usize::MAX),
+fn get_many_dirty<'a>(env: Env<'a>, handle: Handle<'a>, keys: Term<'a>) -> Term<'a> {
+    match key::keys(&handle.resource.index, keys, usize::MAX, usize::MAX) {
+        Ok(keys) => lists(env, handle, &keys.unwrap_or_default(), usize::MAX),
         Err(fault) => fault,
     }
 }
 
 /// A list of ids for each key, unless they are more than `most` together.
-fn lists<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    keys: &[Fingerprint],
-    most: usize,
-) -> Term<'a> {
-    answer(env, resource, |index| {
+fn lists<'a>(env: Env<'a>, handle: Handle<'a>, keys: &[Fingerprint], most: usize) -> Term<'a> {
+    look_up(env, handle, |index| {
         let none = Term::list_new_empty(env);
         let mut lists = vec![none; keys.len()];
         let all = index.get_many_bounded(keys, most, |place, ids| {
@@ -74,10 +69,10 @@ fn lists<'a>(
 }
 
 #[rustler::nif]
-fn member<'a>(env: Env<'a>, resource: &'a IndexResource, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    match (key::key(&resource.index, key), term::id(id)) {
+fn member<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
+    match (key::key(&handle.resource.index, key), term::id(id)) {
         (Ok(key), Ok(id)) => {
-            answer(env, resource, |index| Ok(index.contains(&key, id)?.encode(env)))
+            look_up(env, handle, |index| Ok(index.contains(&key, id)?.encode(env)))
         }
         (Err(fault), _) | (_, Err(fault)) => fault,
     }

@@ -10,7 +10,7 @@ use super::error::invalid_argument;
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
-use super::{IndexResource, answer, changed, emptied, large, unchanged};
+use super::{Handle, IndexResource, answer, changed, emptied, large, look_up, unchanged};
 use crate::change::Op;
 use crate::config::Durability;
 use crate::error::Result;
@@ -148,28 +148,23 @@ fn done(changed: bool) -> Attempt<Outcome> {
 }
 
 #[rustler::nif]
-fn route_get<'a>(
-    env: Env<'a>,
-    resource: &'a IndexResource,
-    name: Term<'a>,
-    key: Term<'a>,
-) -> Term<'a> {
-    targets_of(env, resource, name, key, MOST)
+fn route_get<'a>(env: Env<'a>, handle: Handle<'a>, name: Term<'a>, key: Term<'a>) -> Term<'a> {
+    targets_of(env, handle, name, key, MOST)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn route_get_dirty<'a>(
     env: Env<'a>,
-    resource: &'a IndexResource,
+    handle: Handle<'a>,
     name: Term<'a>,
     key: Term<'a>,
 ) -> Term<'a> {
-    targets_of(env, resource, name, key, Most::ALL)
+    targets_of(env, handle, name, key, Most::ALL)
 }
 
 fn targets_of<'a>(
     env: Env<'a>,
-    resource: &'a IndexResource,
+    handle: Handle<'a>,
     of: Term<'a>,
     key: Term<'a>,
     most: Most,
@@ -180,7 +175,7 @@ fn targets_of<'a>(
         (_, Ok(None)) => return large().encode(env),
         (Err(fault), _) | (_, Err(fault)) => return fault,
     };
-    answer(env, resource, |index| {
+    look_up(env, handle, |index| {
         let mut targets = Targets::new(env);
         let all = add_targets(index, name.as_deref(), key, most, &mut targets)?;
         consume(env, targets.bytes);

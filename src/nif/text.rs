@@ -9,7 +9,7 @@ use super::code::{self, Purpose};
 use super::routes::{self, MOST};
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
-use super::{IndexResource, answer, error, large};
+use super::{Handle, error, large, look_up};
 use crate::postgres::{Type, canonical};
 
 mod types {
@@ -62,25 +62,25 @@ fn key_of_term<'a>(env: Env<'a>, term: Term<'a>, most: usize) -> Term<'a> {
 #[rustler::nif]
 fn text_get<'a>(
     env: Env<'a>,
-    resource: &'a IndexResource,
+    handle: Handle<'a>,
     name: Term<'a>,
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
-    answer_one(env, resource, name_of(name, NAME), types, text)
+    answer_one(env, handle, name_of(name, NAME), types, text)
 }
 
 /// [`text_get`] with the namespace's name as [`name_code`] gives it, for those who ask it often.
 #[rustler::nif]
 fn text_get_in<'a>(
     env: Env<'a>,
-    resource: &'a IndexResource,
+    handle: Handle<'a>,
     name: Term<'a>,
     types: Term<'a>,
     text: Term<'a>,
 ) -> Term<'a> {
     let name = term::bytes(name).map(|name| Some(Some(Cow::Borrowed(name))));
-    answer_one(env, resource, name, types, text)
+    answer_one(env, handle, name, types, text)
 }
 
 /// A namespace's name as the dictionary has it, if there is one.
@@ -103,7 +103,7 @@ fn name_code<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
 
 fn answer_one<'a>(
     env: Env<'a>,
-    resource: &'a IndexResource,
+    handle: Handle<'a>,
     name: Decoded<'a, Option<Name<'a>>>,
     types: Term<'a>,
     text: Term<'a>,
@@ -114,7 +114,7 @@ fn answer_one<'a>(
         Ok(None) => return large().encode(env),
         Err(fault) => return fault,
     };
-    answer(env, resource, |index| {
+    look_up(env, handle, |index| {
         let (mut targets, mut all) = (Targets::new(env), Ok(true));
         let mut keys = Vec::with_capacity(text.len() + 16);
         let read = text.keys(&mut keys, |key| {

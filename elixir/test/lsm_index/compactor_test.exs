@@ -76,6 +76,19 @@ defmodule LsmIndex.CompactorTest do
     assert_raise FunctionClauseError, fn -> LsmIndex.set_pace(0) end
   end
 
+  test "look-ups that keep asking several segments have them merged" do
+    for look_up <- [&LsmIndex.get/2, &LsmIndex.get_many(&1, [&2]), &LsmIndex.member?(&1, &2, 1)] do
+      index = memory_index(num_lanes: 1)
+      for part <- 0..2, do: LsmIndex.load(index, for(n <- 1..500, do: {"#{part}:#{n}", n}))
+      assert LsmIndex.stats(index).total_segments == 3
+      # The oldest segment is asked last.
+      keys = for n <- 1..500, do: "0:#{n}"
+      read = fn -> Enum.each(keys, &look_up.(index, &1)) end
+      eventually(fn -> read.() && LsmIndex.stats(index).total_segments == 1 end)
+      assert Enum.all?(1..500, &(LsmIndex.get(index, "0:#{&1}") == [&1]))
+    end
+  end
+
   test "how often keys are written is told" do
     index = memory_index(@options)
     assert %{write_amplification: 0.0, space_amplification: 0.0} = LsmIndex.stats(index)
