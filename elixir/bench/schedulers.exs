@@ -63,9 +63,11 @@ defmodule Bench.Schedulers do
   defp pause, do: "LSM_BENCH_PAUSE_MS" |> System.get_env("4") |> String.to_integer()
 
   defp counters({index, routes}) do
-    Map.merge(LsmIndex.stats(index), LsmEqualityIndex.stats(routes), fn _counter, a, b ->
-      a + b
-    end)
+    stats = [LsmIndex.stats(index), LsmEqualityIndex.stats(routes)]
+
+    for counter <- [:flushes, :stalls],
+        into: %{},
+        do: {counter, stats |> Enum.map(& &1[counter]) |> Enum.sum()}
   end
 
   # Watching
