@@ -53,6 +53,34 @@ defmodule Bench.Measure do
     |> Enum.map(& &1.size)
     |> Enum.sum()
   end
+
+  @doc "Makes the operating system forget the files below `directory`, which nobody may have open."
+  def drop_from_page_cache(directory) do
+    for path <- [directory, "**"] |> Path.join() |> Path.wildcard(), File.regular?(path) do
+      {:ok, file} = :file.open(path, [:read, :raw])
+      :ok = :file.datasync(file)
+      :ok = :file.advise(file, 0, 0, :dont_need)
+      :ok = :file.close(file)
+    end
+  end
+
+  @doc "Bytes of mapped files below `directory` that this process has in memory (Linux)."
+  def resident_bytes(directory) do
+    "/proc/self/smaps"
+    |> File.stream!()
+    |> Enum.reduce({false, 0}, fn
+      "Rss:" <> size, {true, sum} -> {true, sum + kilobytes(size)}
+      line, {ours, sum} -> {ours?(line, directory, ours), sum}
+    end)
+    |> elem(1)
+  end
+
+  # The first line of a mapping has a range of addresses, and the path at its end.
+  defp ours?(line, directory, before) do
+    if line =~ ~r/^[0-9a-f]+-[0-9a-f]+ /, do: String.contains?(line, directory), else: before
+  end
+
+  defp kilobytes(size), do: 1024 * (size |> String.split() |> hd() |> String.to_integer())
 end
 
 defmodule Bench.Table do
