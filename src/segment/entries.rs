@@ -24,6 +24,7 @@ pub(super) fn hot_bits(fingerprint: Fingerprint, slots: &SlotTable) -> u64 {
 }
 
 /// The rank and the entry bits.
+#[inline]
 pub(super) fn hot_parts(hot_bits: u64) -> (usize, u32) {
     ((hot_bits >> ENTRY_BITS) as usize, hot_bits as u32 & ((1 << ENTRY_BITS) - 1))
 }

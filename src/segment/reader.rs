@@ -283,24 +283,24 @@ impl Segment {
 
     /// The fingerprint and record at each position.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Fingerprint, RecordRef<'_>)>> {
-        (0..self.keys()).map(|position| {
-            let (fingerprint, word) = self.entry(position).ok_or_else(|| {
+        let slots = self.slots.of_lane(self.header.origin.lane);
+        let (packing, entries) = (self.layout.packing, self.section(Section::Entries));
+        let (cold, _) = self.section(Section::Cold).as_chunks::<2>();
+        let signatures = self.section(Section::Signatures);
+        // Of a rank that the lane does not have, damage made the entry.
+        let entry = move |position| {
+            let (rank, entry_bits) = hot_parts(packing.hot_bits(entries, position)?);
+            Some((*slots.get(rank)?, entry_bits, packing.word(entries, position)?))
+        };
+        signatures.iter().zip(cold).enumerate().map(move |(position, (&signature, &cold))| {
+            let Some((slot, entry_bits, word)) = entry(position) else {
                 let at = self.layout.range(Section::Entries).start;
-                Error::corrupt(self.path(), at, "an entry is of no slot of the lane")
-            })?;
+                return Err(Error::corrupt(self.path(), at, "an entry is of no slot of the lane"));
+            };
+            let cold_bits = u16::from_le_bytes(cold);
+            let fingerprint = Fingerprint::from_parts(slot, signature, entry_bits, cold_bits);
             Ok((fingerprint, self.expand(word)?))
         })
-    }
-
-    /// A fingerprint made whole, and its packed word; none if its rank is beyond the lane's slots.
-    fn entry(&self, position: usize) -> Option<(Fingerprint, u64)> {
-        let (packing, entries) = (&self.layout.packing, self.section(Section::Entries));
-        let (rank, entry_bits) = hot_parts(packing.hot_bits(entries, position)?);
-        let slot = *self.slots.of_lane(self.header.origin.lane).get(rank)?;
-        let signature = *self.section(Section::Signatures).get(position)?;
-        let cold_bits = self.cold_bits(position)?;
-        let fingerprint = Fingerprint::from_parts(slot, signature, entry_bits, cold_bits);
-        Some((fingerprint, packing.word(entries, position)?))
     }
 
     fn check_section(&self, section: Section) -> Result<()> {
