@@ -5,7 +5,7 @@
 //! --no-default-features --bench lookup` for 10 M keys too.
 //!
 //! `hit`, `miss`: one call of `get`. `batch of 100`: `get_many`, divided by 100. The map gives what
-//! memory of that size can do; it stores 8-byte keys in 28 to 37 bytes, the index any key in 12.
+//! memory of that size can do; it stores 8-byte keys in 28 to 37 bytes, the index any key in 10 to 11.
 
 mod support;
 

@@ -9,7 +9,7 @@ defmodule LsmIndex.MixProject do
       app: :lsm_index,
       version: "0.1.0",
       elixir: "~> 1.14",
-      description: "A key to ids multimap outside the BEAM heap: about 12 bytes per key",
+      description: "A key to ids multimap outside the BEAM heap: 10 to 11 bytes per key",
       elixirc_paths: if(Mix.env() == :test, do: ["lib", "test/support"], else: ["lib"]),
       compilers: [:lsm_index_nif] ++ Mix.compilers(),
       start_permanent: Mix.env() == :prod,

@@ -1,6 +1,6 @@
 defmodule LsmIndex do
   @moduledoc """
-  A multimap from keys to sets of ids that lives outside the BEAM heap, at about 12 bytes per key.
+  A multimap from keys to sets of ids that lives outside the BEAM heap, at 10 to 11 bytes per key.
 
   A *key* is a binary of 0 to 65 535 bytes, or a small term such as `{:user, 42}`; an *id* is an
   integer from 0 to 2 147 483 647. An index is kept in memory, or in a directory that is mapped and
@@ -52,8 +52,8 @@ defmodule LsmIndex do
     * `:recover` - `:strict` (default) refuses to open an index whose log is damaged, `:salvage`
       leaves out what cannot be read, reports it, and keeps the damaged files in `quarantine/`.
     * `:verify` - `:full` (default) compares all 64 bits of a key's fingerprint in a look-up,
-      `:fast` 40 of them, for less memory touched and a chance of 1 in 2^40 per look-up and
-      segment of a wrong answer.
+      `:fast` 48 of them, for less memory touched and a chance of a wrong answer, per look-up and
+      segment, of `num_lanes` in 2^48: 1 in 2^42 with 64 lanes.
     * `:residency` - where the bytes that look-ups read are kept. `:mmap` (default): in the page cache,
       so that opening takes no time and a first look-up waits for the device if it has to. `:populate`:
       there too, all of it read by opening. `:mlock`: locked there, for which the VM needs the right
