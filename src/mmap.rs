@@ -260,7 +260,7 @@ mod tests {
             (SMALLEST_MAP, Residency::Mmap, Some(SMALLEST_MAP)),
             (SMALLEST_MAP + 1, Residency::Heap, Some(SMALLEST_MAP + 4096)),
             (huge - 1, Residency::Mmap, Some(huge)),
-            (huge * 5 / 6 + 1, Residency::Heap, Some(huge)),
+            (huge * 3 / 4 + 1, Residency::Heap, Some(huge)),
             (huge + 1, Residency::Heap, Some(huge + 4096)),
         ] {
             let mut buffer = Buffer::zeroed(len as usize, residency).expect("memory");

@@ -18,7 +18,7 @@ pub enum Residency {
     /// unlocked, which [`Stats::unlocked_segments`](crate::Stats::unlocked_segments) tells.
     Mlock,
     /// In memory of our own, in huge pages where the system gives them: the fastest look-ups in large
-    /// indexes, at up to a fifth more memory.
+    /// indexes, at up to a third more memory.
     Heap,
 }
 
@@ -26,8 +26,8 @@ pub enum Residency {
 const HUGE_PAGE: usize = 2 << 20;
 /// And its usual ones.
 pub(crate) const PAGE: usize = 4096;
-/// Memory that is lost for them to be used throughout: a fifth at the most.
-const MOST_LOST: usize = 5;
+/// Memory that is lost for them to be used throughout: a third at the most.
+const MOST_LOST: usize = 3;
 
 /// Anonymous memory for `len` bytes of zero, in huge pages as far as they do not cost too much; and
 /// how much of it will be taken.

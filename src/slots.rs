@@ -17,25 +17,29 @@ pub struct SlotTable {
 struct Slots {
     num_lanes: u32,
     rank_bits: u32,
-    /// Of each slot.
-    lanes: Box<[u16]>,
-    /// Of each slot: how many lower ones its lane has.
-    ranks: Box<[u16]>,
+    owners: Box<[Owner; NUM_SLOTS]>,
     /// The slots of lane 0 in ascending order, then those of lane 1, and so on.
     by_lane: Box<[u16]>,
     /// Where each lane's slots begin there, and where the last one's end.
     starts: Box<[u16]>,
 }
 
+/// Of one slot: both at one place, as a look-up wants both.
+#[derive(Clone, Copy, Debug, Default)]
+struct Owner {
+    lane: u16,
+    /// How many lower slots the lane has.
+    rank: u16,
+}
+
 impl Slots {
     fn new(num_lanes: u32) -> Self {
-        let lanes: Box<[u16]> =
-            (0..NUM_SLOTS as u64).map(|slot| jump_hash(slot, num_lanes) as u16).collect();
-        let mut ranks = vec![0; NUM_SLOTS];
+        let mut owners = Box::new([Owner::default(); NUM_SLOTS]);
         let mut owned = vec![0_u16; num_lanes.max(1) as usize];
-        for (rank, &lane) in ranks.iter_mut().zip(&lanes) {
+        for (slot, owner) in (0..).zip(&mut *owners) {
+            let lane = jump_hash(slot, num_lanes) as u16;
             let owned = &mut owned[usize::from(lane)];
-            *rank = *owned;
+            *owner = Owner { lane, rank: *owned };
             *owned += 1;
         }
         let mut starts = vec![0; owned.len() + 1];
@@ -43,15 +47,14 @@ impl Slots {
             starts[lane + 1] = starts[lane] + owned;
         }
         let mut by_lane = vec![0; NUM_SLOTS];
-        for (slot, (&lane, rank)) in lanes.iter().zip(&ranks).enumerate() {
-            by_lane[usize::from(starts[usize::from(lane)] + rank)] = slot as u16;
+        for (slot, Owner { lane, rank }) in owners.iter().enumerate() {
+            by_lane[usize::from(starts[usize::from(*lane)] + rank)] = slot as u16;
         }
         let most = u32::from(owned.into_iter().max().unwrap_or_default());
         Self {
             num_lanes,
             rank_bits: u32::BITS - most.saturating_sub(1).leading_zeros(),
-            lanes,
-            ranks: ranks.into(),
+            owners,
             by_lane: by_lane.into(),
             starts: starts.into(),
         }
@@ -90,7 +93,7 @@ impl SlotTable {
     #[inline]
     #[must_use]
     pub fn lane(&self, fingerprint: Fingerprint) -> usize {
-        usize::from(self.slots.lanes[fingerprint.slot()])
+        usize::from(self.slots.owners[fingerprint.slot()].lane)
     }
 
     /// Bits that tell the slots of one lane apart, in every lane.
@@ -102,7 +105,7 @@ impl SlotTable {
     /// The place of the fingerprint's slot among those of its lane.
     #[inline]
     pub(crate) fn rank(&self, fingerprint: Fingerprint) -> u16 {
-        self.slots.ranks[fingerprint.slot()]
+        self.slots.owners[fingerprint.slot()].rank
     }
 
     /// The slots of a lane, by rank; none if there is no such lane.

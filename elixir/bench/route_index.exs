@@ -1,7 +1,7 @@
 # LsmIndex against ETS and Map, in one run on one machine:
 #
 #     mix run bench/route_index.exs             # 10 K, 100 K and 1 M keys
-#     LSM_BENCH_10M=1 mix run bench/route_index.exs
+#     LSM_BENCH_KEYS=10000000 mix run bench/route_index.exs
 #
 # The ETS table has the rows of the sync service's equality index, `{{cond, field, value},
 # {type, id}}`; the Map the same key and id. Keys are made beforehand for all. Trust the ratios
@@ -231,6 +231,9 @@ IO.puts(
 )
 
 sizes =
-  [10_000, 100_000, 1_000_000] ++ if(System.get_env("LSM_BENCH_10M"), do: [10_000_000], else: [])
+  case System.get_env("LSM_BENCH_KEYS") do
+    nil -> [10_000, 100_000, 1_000_000]
+    sizes -> sizes |> String.split(",") |> Enum.map(&String.to_integer/1)
+  end
 
 Enum.each(sizes, &Bench.RouteIndex.run/1)

@@ -59,7 +59,7 @@ defmodule LsmIndex do
       there too, all of it read by opening. `:mlock`: locked there, for which the VM needs the right
       (`ulimit -l`); opening fails without. `:heap`: in memory of its own, in huge pages where the
       system gives them (`madvise`), which makes look-ups in large indexes faster, a quarter at 10
-      million keys, and takes up to a fifth more memory. `warm/2` reads an open index into memory.
+      million keys, and takes up to a third more memory. `warm/2` reads an open index into memory.
     * `:filter` - `:none`; `:fuse8` and `:bloom` are refused as unsupported.
     * `:hash_key` - 16 secret bytes that key the hash, random by default and stored with the index.
 

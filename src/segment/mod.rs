@@ -1,6 +1,7 @@
 //! Immutable tables: a minimal perfect hash over the keys of one flush or compaction, with
 //! signatures, entries, cold fingerprint bits and id lists beside it.
 
+mod body;
 mod entries;
 mod format;
 mod mph;

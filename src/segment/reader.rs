@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prefetch_index::prefetch_index;
 
+use super::body::{Body, Sections};
 use super::entries::{hot_bits, hot_parts};
 use super::format::{Header, Layout, Origin, Section};
 use super::mph::Mph;
@@ -21,7 +22,7 @@ use crate::word::Unpacked;
 /// An open segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    bytes: MappedBytes,
+    body: Body,
     path: Option<PathBuf>,
     header: Header,
     layout: Layout,
@@ -86,7 +87,8 @@ impl Segment {
         let place = path.as_deref().unwrap_or(Path::new(ANONYMOUS));
         let (header, layout) = Header::decode(place, &bytes, slots)?;
         let mph = Mph::new(header.mph);
-        Ok(Self { bytes, path, header, layout, mph, slots: slots.clone() })
+        let body = Body::of(bytes, &layout);
+        Ok(Self { body, path, header, layout, mph, slots: slots.clone() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -111,29 +113,29 @@ impl Segment {
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.body.bytes().len()
     }
 
     /// Bytes of memory taken, or mapped.
     pub(crate) fn allocated(&self) -> usize {
-        self.bytes.allocated()
+        self.body.bytes().allocated()
     }
 
     /// Reads all of it into memory, for now.
     pub(crate) fn populate(&self) -> Result<()> {
-        self.bytes.populate(self.path())
+        self.body.bytes().populate(self.path())
     }
 
     pub(crate) fn is_locked(&self) -> bool {
-        self.bytes.is_locked()
+        self.body.bytes().is_locked()
     }
 
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.bytes.is_on_disk()
+        self.body.bytes().is_on_disk()
     }
 
     pub(crate) fn is_mapped_file(&self) -> bool {
-        self.bytes.is_mapped_file()
+        self.body.bytes().is_mapped_file()
     }
 
     pub(crate) fn tombstones(&self) -> u64 {
@@ -145,10 +147,6 @@ impl Segment {
         self.header.tombstones == 0 && self.header.deltas == 0
     }
 
-    fn section(&self, section: Section) -> &[u8] {
-        &self.bytes[self.layout.range(section)]
-    }
-
     /// The record of a key of the segment's lane. With [`Verify::Fast`] an absent key passes for a
     /// present one with probability lanes / 2^48: all but the cold bits are compared.
     #[inline]
@@ -157,8 +155,7 @@ impl Segment {
         fingerprint: Fingerprint,
         verify: Verify,
     ) -> Result<Option<RecordRef<'_>>> {
-        let pilots = self.section(Section::Pilots);
-        let remap = self.section(Section::Remap);
+        let Sections { pilots, remap, .. } = self.body.sections();
         let Some(position) = self.mph.position(fingerprint, pilots, remap) else {
             return Ok(None);
         };
@@ -170,8 +167,7 @@ impl Segment {
 
     /// Whether the segment has a record of the key.
     pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
-        let pilots = self.section(Section::Pilots);
-        let remap = self.section(Section::Remap);
+        let Sections { pilots, remap, .. } = self.body.sections();
         self.mph
             .position(fingerprint, pilots, remap)
             .is_some_and(|at| self.matching_word(fingerprint, at, Verify::Full).is_some())
@@ -185,55 +181,52 @@ impl Segment {
         position: usize,
         verify: Verify,
     ) -> Option<u64> {
-        if *self.section(Section::Signatures).get(position)? != fingerprint.signature() {
+        let Sections { signatures, entries, cold, .. } = self.body.sections();
+        if *signatures.get(position)? != fingerprint.signature() {
             return None;
         }
-        let (packing, entries) = (&self.layout.packing, self.section(Section::Entries));
+        let packing = &self.layout.packing;
         if packing.hot_bits(entries, position)? != hot_bits(fingerprint, &self.slots) {
             return None;
         }
-        if verify == Verify::Full && self.cold_bits(position)? != fingerprint.cold_bits() {
+        if verify == Verify::Full
+            && u16::from_le_bytes(*cold.get(position)?) != fingerprint.cold_bits()
+        {
             return None;
         }
         packing.word(entries, position)
-    }
-
-    #[inline]
-    fn cold_bits(&self, position: usize) -> Option<u16> {
-        let (cold, _) = self.section(Section::Cold).as_chunks::<2>();
-        cold.get(position).copied().map(u16::from_le_bytes)
     }
 
     /// First stage of a staged look-up: finds the bucket and asks for its pilot's cache line.
     #[inline]
     pub(crate) fn locate(&self, probe: &mut Probe) {
         probe.at = self.mph.bucket(probe.fingerprint);
-        prefetch_index(self.section(Section::Pilots), probe.at);
+        prefetch_index(self.body.sections().pilots, probe.at);
     }
 
     /// Second stage: finds the position and asks for the signature.
     #[inline]
     pub(crate) fn approach(&self, probe: &mut Probe) {
-        let pilot = self.section(Section::Pilots).get(probe.at).copied().unwrap_or_default();
+        let Sections { pilots, remap, signatures, .. } = self.body.sections();
+        let pilot = pilots.get(probe.at).copied().unwrap_or_default();
         let slot = self.mph.slot(probe.fingerprint, pilot);
-        let remap = self.section(Section::Remap);
         probe.at = self.mph.remapped(slot, remap).unwrap_or(ABSENT);
-        prefetch_index(self.section(Section::Signatures), probe.at);
+        prefetch_index(signatures, probe.at);
     }
 
     /// Third stage: asks for the rest of what is compared, if the signature matches.
     #[inline]
     pub(crate) fn sign(&self, probe: &mut Probe, verify: Verify) {
-        let signature = self.section(Section::Signatures).get(probe.at);
-        if signature != Some(&probe.fingerprint.signature()) {
+        let Sections { signatures, entries, cold, .. } = self.body.sections();
+        if signatures.get(probe.at) != Some(&probe.fingerprint.signature()) {
             probe.at = ABSENT;
             return;
         }
         for byte in self.layout.packing.ends(probe.at) {
-            prefetch_index(self.section(Section::Entries), byte);
+            prefetch_index(entries, byte);
         }
         if verify == Verify::Full {
-            prefetch_index(self.section(Section::Cold).as_chunks::<2>().0, probe.at);
+            prefetch_index(cold, probe.at);
         }
     }
 
@@ -263,8 +256,7 @@ impl Segment {
     }
 
     fn posting(&self, offset: usize) -> Option<RecordRef<'_>> {
-        let (words, _) = self.section(Section::Postings).as_chunks::<4>();
-        let words = words.get(offset..)?;
+        let words = self.body.sections().postings.get(offset..)?;
         let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
         let first = word(0)?;
         if first & DELTA_FLAG == 0 {
@@ -284,15 +276,14 @@ impl Segment {
     /// The fingerprint and record at each position.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Fingerprint, RecordRef<'_>)>> {
         let slots = self.slots.of_lane(self.header.origin.lane);
-        let (packing, entries) = (self.layout.packing, self.section(Section::Entries));
-        let (cold, _) = self.section(Section::Cold).as_chunks::<2>();
-        let signatures = self.section(Section::Signatures);
+        let packing = self.layout.packing;
+        let Sections { signatures, entries, cold, .. } = self.body.sections();
         // Of a rank that the lane does not have, damage made the entry.
         let entry = move |position| {
             let (rank, entry_bits) = hot_parts(packing.hot_bits(entries, position)?);
             Some((*slots.get(rank)?, entry_bits, packing.word(entries, position)?))
         };
-        signatures.iter().zip(cold).enumerate().map(move |(position, (&signature, &cold))| {
+        signatures.iter().zip(*cold).enumerate().map(move |(position, (&signature, &cold))| {
             let Some((slot, entry_bits, word)) = entry(position) else {
                 let at = self.layout.range(Section::Entries).start;
                 return Err(Error::corrupt(self.path(), at, "an entry is of no slot of the lane"));
@@ -306,7 +297,7 @@ impl Segment {
     fn check_section(&self, section: Section) -> Result<()> {
         let range = self.layout.padded(section);
         let start = range.start;
-        if crc32fast::hash(&self.bytes[range]) == self.header.checksums[section as usize] {
+        if crc32fast::hash(&self.body.bytes()[range]) == self.header.checksums[section as usize] {
             return Ok(());
         }
         let what = format!("the checksum of its {section:?} section does not match");
@@ -329,8 +320,7 @@ impl Segment {
     /// list is ascending, and the counts of the header are right, those of ids no larger than need be.
     pub(crate) fn check_structure(&self) -> Result<()> {
         let fault = |what: &str| Error::corrupt(self.path(), 0, what);
-        let pilots = self.section(Section::Pilots);
-        let remap = self.section(Section::Remap);
+        let Sections { pilots, remap, .. } = self.body.sections();
         let (mut tombstones, mut deltas) = (0, 0);
         let mut values = Values { postings: self.header.values.postings, ..Values::default() };
         for (position, item) in self.iter().enumerate() {
