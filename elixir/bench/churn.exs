@@ -24,7 +24,7 @@ defmodule Bench.Churn do
   def run(keys, seconds) do
     directory = Path.join(System.tmp_dir!(), "lsm_index_churn_#{System.os_time()}")
     {:ok, index} = LsmIndex.open(directory)
-    {:ok, ^keys} = LsmIndex.load(index, Stream.map(1..keys, &{key(&1), &1}))
+    {:ok, ^keys} = LsmIndex.load(index, Stream.map(1..keys, &{key(&1), id(&1)}))
     :ok = LsmIndex.compact(index)
 
     paces = [{"a tenth a minute", keys / 10 / 60}, {"full churn", :full}]
@@ -93,15 +93,22 @@ defmodule Bench.Churn do
       true ->
         oldest = :atomics.get(place, 1)
 
-        for i <- oldest..(oldest + @together - 1) do
-          :ok = LsmIndex.put(index, key(i + keys), rem(i + keys, 2_147_483_647))
-          :ok = LsmIndex.delete(index, key(i), rem(i, 2_147_483_647))
-        end
-
+        {:ok, _changes} = replace_together(index, oldest, keys)
         :atomics.add(place, 1, @together)
         replace(index, place, keys, pace, deadline, started, count + @together)
     end
   end
+
+  defp replace_together(index, oldest, keys) do
+    changes =
+      for i <- oldest..(oldest + @together - 1),
+          change <- [{:put, key(i + keys), id(i + keys)}, {:delete, key(i), id(i)}],
+          do: change
+
+    with :ok <- LsmIndex.write(index, changes), do: {:ok, length(changes)}
+  end
+
+  defp id(i), do: rem(i, 2_147_483_647)
 
   # Of all native memory, how much is overlays'.
   defp sample(index, deadline, shares) do

@@ -49,9 +49,12 @@ defmodule Bench.Measure do
     [directory, "**"]
     |> Path.join()
     |> Path.wildcard(match_dot: true)
-    |> Enum.map(&File.stat!/1)
-    |> Enum.filter(&(&1.type == :regular))
-    |> Enum.map(& &1.size)
+    # A merge may remove one meanwhile.
+    |> Enum.map(&File.stat/1)
+    |> Enum.map(fn
+      {:ok, %{type: :regular, size: size}} -> size
+      _directory_or_gone -> 0
+    end)
     |> Enum.sum()
   end
 
