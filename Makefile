@@ -70,9 +70,12 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	$(MAKE) demo SHAPES=50000
 	$(MAKE) demo-postgres SHAPES=20000 CHANGES=20000
 
-bench: bootstrap ## micro-benchmarks, LsmIndex beside ETS and Map, what durability costs
+bench: bootstrap ## micro-benchmarks; LsmIndex beside ETS and Map, in churn, cold, and with its durabilities
 	cargo bench --no-default-features
 	cd elixir && MIX_ENV=prod mix run bench/route_index.exs
+	cd elixir && MIX_ENV=prod mix run bench/churn.exs
+	cd elixir && MIX_ENV=prod mix run bench/hot_keys.exs
+	cd elixir && MIX_ENV=prod mix run bench/cold.exs
 	cd elixir && MIX_ENV=prod mix run bench/durability.exs
 	cd elixir && MIX_ENV=prod mix run bench/filter.exs
 	cd elixir && MIX_ENV=prod mix run bench/peers.exs

@@ -42,6 +42,14 @@ defmodule Bench.Measure do
     {result, microseconds * 1000 / operations}
   end
 
+  @doc "Runs `fun` once, as it comes; its result and the nanoseconds."
+  def quickly(fun) do
+    started = System.monotonic_time()
+    result = fun.()
+    took = System.monotonic_time() - started
+    {result, System.convert_time_unit(took, :native, :nanosecond)}
+  end
+
   def median(figures), do: figures |> Enum.sort() |> Enum.at(div(length(figures), 2))
 
   @doc "What the operating system holds for the files below `directory`, in bytes of content."
