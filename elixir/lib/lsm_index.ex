@@ -484,7 +484,7 @@ defmodule LsmIndex do
       :ok
   """
   @spec set_pace(pos_integer | :infinity) :: :ok
-  def set_pace(:infinity), do: Native.set_pace(nil)
+  def set_pace(:infinity), do: Native.set_pace(0)
 
   def set_pace(bytes_per_second)
       when is_integer(bytes_per_second) and bytes_per_second in 1..0xFFFF_FFFF_FFFF,

@@ -87,10 +87,10 @@ fn work_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     })
 }
 
-/// Bytes a second; nil for no bound.
+/// Bytes a second; 0 for no bound.
 #[rustler::nif]
-fn set_pace<'a>(env: Env<'a>, bytes_per_second: Option<u64>) -> Term<'a> {
-    PACE.set(bytes_per_second);
+fn set_pace<'a>(env: Env<'a>, bytes_per_second: u64) -> Term<'a> {
+    PACE.set(Some(bytes_per_second).filter(|bytes| *bytes > 0));
     ok_term(env)
 }
 

@@ -121,7 +121,7 @@ defmodule LsmIndex.Native do
   @spec memory(ref) :: map | error
   def memory(_ref), do: not_loaded()
 
-  @spec set_pace(pos_integer | nil) :: :ok
+  @spec set_pace(non_neg_integer) :: :ok
   def set_pace(_bytes_per_second), do: not_loaded()
 
   @spec set_compactor(ref, pid) :: :ok | error
