@@ -10,6 +10,7 @@ use crate::chain::Chain;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
+use crate::incoming::{Curtain, Incoming};
 use crate::lane::{Gate, Lane, State};
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -59,10 +60,10 @@ pub(crate) struct LanePlan<'i> {
     growth: i64,
     /// The log has the batch's part of this lane although nothing changes.
     logged: bool,
-    /// To be exchanged for the active overlay: a copy of it with the changes made, and then, for
-    /// the caller to drop, the one it replaced.
-    exchange: Option<Overlay>,
 }
+
+/// Changes that are made under the lane's lock at a time: look-ups wait for some ten microseconds.
+const MOST_AT_ONCE: usize = 64;
 
 impl Edit {
     /// Takes in what is wanted of an id, if the set is not that way already.
@@ -111,19 +112,33 @@ impl Edit {
     }
 }
 
+impl Edit {
+    fn make(&self, record: &mut Record) {
+        match self {
+            Edit::None => {}
+            Edit::One(id, Op::Put) => record.put(*id),
+            Edit::One(id, Op::Delete) => record.delete(*id),
+            Edit::Several { puts, deletes } => record.edit(puts, deletes),
+        }
+    }
+}
+
 impl KeyPlan {
+    /// The record that comes of it.
+    fn outcome(&self, active: &Overlay) -> Record {
+        let record = active.record(self.fingerprint);
+        let mut record = record.unwrap_or_else(|| self.start.clone());
+        self.edit.make(&mut record);
+        record
+    }
+
     fn apply(self, overlay: &mut Overlay) {
         let Self { fingerprint, edit, start, known_below, .. } = self;
         overlay.update(
             fingerprint,
             || start,
             |record| {
-                match edit {
-                    Edit::None => {}
-                    Edit::One(id, Op::Put) => record.put(id),
-                    Edit::One(id, Op::Delete) => record.delete(id),
-                    Edit::Several { puts, deletes } => record.edit(&puts, &deletes),
-                }
+                edit.make(record);
                 // A key that lived in this overlay only needs no tombstone.
                 known_below || *record != Record::Tombstone
             },
@@ -224,7 +239,7 @@ impl Lane {
 
 impl<'i> LanePlan<'i> {
     pub(crate) fn new(lane: &'i Lane, gate: Gate<'i>) -> Self {
-        Self { lane, gate, keys: Vec::new(), growth: 0, logged: false, exchange: None }
+        Self { lane, gate, keys: Vec::new(), growth: 0, logged: false }
     }
 
     /// Plans the changes of one key; the number of pairs that will be other than they are.
@@ -245,11 +260,38 @@ impl<'i> LanePlan<'i> {
         self.keys.is_empty() && !self.logged
     }
 
-    /// Makes the changes in a copy of the overlay, for readers not to wait for them.
-    pub(crate) fn prepare(&mut self) {
-        let mut overlay = self.lane.state().active.clone();
-        self.keys.drain(..).for_each(|plan| plan.apply(&mut overlay));
-        self.exchange = Some(overlay);
+    /// Whether they are few enough to be made under the lane's lock at once.
+    pub(crate) fn is_small(&self) -> bool {
+        self.keys.len() <= MOST_AT_ONCE
+    }
+
+    /// Has the lane show the changes when the curtain lifts.
+    pub(crate) fn announce(&self, curtain: &Curtain) {
+        let state = self.lane.state();
+        let outcome = |plan: &KeyPlan| (plan.fingerprint, plan.outcome(&state.active));
+        let records = self.keys.iter().map(outcome).collect();
+        drop(state);
+        let incoming = Incoming::new(curtain.clone(), records);
+        let mut state = self.lane.change();
+        state.active.announce(incoming.keys());
+        state.incoming = Some(incoming);
+    }
+
+    /// Makes the changes that the lane shows already, which `record` of the log has. True if that
+    /// filled the overlay.
+    pub(crate) fn settle(&mut self, record: Option<u64>, limits: Limits) -> bool {
+        let mut keys = std::mem::take(&mut self.keys).into_iter();
+        while keys.len() > MOST_AT_ONCE {
+            let mut state = self.lane.change();
+            keys.by_ref().take(MOST_AT_ONCE).for_each(|plan| plan.apply(&mut state.active));
+        }
+        self.keys = keys.collect();
+        let mut state = self.lane.change();
+        let froze = self.publish(&mut state, record, limits);
+        let gone = state.incoming.take();
+        drop(state);
+        drop(gone);
+        froze
     }
 
     /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller
@@ -260,10 +302,7 @@ impl<'i> LanePlan<'i> {
         record: Option<u64>,
         limits: Limits,
     ) -> bool {
-        match &mut self.exchange {
-            Some(overlay) => std::mem::swap(&mut state.active, overlay),
-            None => self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active)),
-        }
+        self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active));
         state.logged.note(record);
         self.lane.grow(state, self.growth);
         state.freeze_if_full(limits)

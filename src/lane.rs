@@ -3,8 +3,7 @@
 //! Locks, in the order they are taken:
 //! 1. `keeper`, by whoever flushes, compacts or loads: one at a time;
 //! 2. `gate`, by writers: one at a time, and the lane's contents change under it alone;
-//! 3. `state`, for moments only: never across a segment probe or file operation. A batch takes those
-//!    of all its lanes, ascending; nobody else asks for one while holding another.
+//! 3. `state`, for moments only: never across a segment probe or file operation, and one at a time.
 //!
 //! A reader looks at the published view first, which takes no lock, and goes straight to the segments
 //! if that says no overlay has the key. Otherwise it takes `state` shared, asks the overlays, and
@@ -20,8 +19,10 @@ use crate::compaction::is_paid;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
+use crate::incoming::Incoming;
 use crate::overlay::Overlay;
 use crate::rcu::{Pin, Published, Readers};
+use crate::record::RecordRef;
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -44,6 +45,8 @@ pub(crate) struct Lane {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) active: Overlay,
+    /// What comes before it: a batch that is being made.
+    pub(crate) incoming: Option<Incoming>,
     /// Live keys gained (or lost) by the active overlay's changes.
     pub(crate) growth: i64,
     pub(crate) logged: Logged,
@@ -248,8 +251,8 @@ impl Lane {
                 return Err(Error::Closed);
             }
             let mut chain = Chain::default();
-            for overlay in state.overlays() {
-                if overlay.get(fingerprint).is_some_and(|record| chain.push(record)) {
+            for record in state.records(fingerprint) {
+                if chain.push(record) {
                     return Ok((!chain.exceeds(most)).then(|| f(&chain)));
                 }
             }
@@ -281,7 +284,7 @@ impl Lane {
             if state.closed {
                 return Err(Error::Closed);
             }
-            let mut records = state.overlays().filter_map(|overlay| overlay.get(fingerprint));
+            let mut records = state.records(fingerprint);
             if let Some(contains) = records.find_map(|record| record.verdict(id)) {
                 return Ok(contains);
             }
@@ -332,6 +335,14 @@ impl State {
     /// Newest first.
     pub(crate) fn overlays(&self) -> impl Iterator<Item = &Overlay> {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|f| &f.overlay))
+    }
+
+    /// What a batch in the making and the overlays say of a key, newest first.
+    fn records(&self, fingerprint: Fingerprint) -> impl Iterator<Item = RecordRef<'_>> {
+        let incoming = self.incoming.as_ref().and_then(|incoming| incoming.get(fingerprint));
+        let newest = incoming.or_else(|| self.active.get(fingerprint));
+        let frozen = move || self.frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
+        newest.into_iter().chain(std::iter::once_with(frozen).flatten())
     }
 
     /// Puts the active overlay aside for the flush; false if there is nothing in it. An empty one

@@ -33,6 +33,7 @@ mod frame;
 pub mod fs;
 mod grace;
 mod hash;
+mod incoming;
 mod index;
 mod key;
 mod lane;

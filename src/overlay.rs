@@ -18,7 +18,7 @@ pub(crate) struct Overlay {
     weight: usize,
     /// What readers ask first: it has every key of the table, and some that left it.
     presence: Arc<Presence>,
-    /// Keys that changed `presence` since it was made.
+    /// Keys that `presence` was told of since it was made.
     shown: usize,
 }
 
@@ -73,6 +73,16 @@ impl Overlay {
 
     pub(crate) fn presence(&self) -> &Arc<Presence> {
         &self.presence
+    }
+
+    /// A copy of the key's record.
+    pub(crate) fn record(&self, fingerprint: Fingerprint) -> Option<Record> {
+        let entry = self.table.find(spread(fingerprint), |e| e.fingerprint() == fingerprint)?;
+        Some(match entry.word.unpack() {
+            Unpacked::Tombstone => Record::Tombstone,
+            Unpacked::Id(id) => Record::One(id),
+            Unpacked::Offset(at) => self.lists[at as usize].clone(),
+        })
     }
 
     #[inline]
@@ -140,22 +150,22 @@ impl Overlay {
         self.table.insert_unique(spread(fingerprint), Entry::new(fingerprint, word), |e| {
             spread(e.fingerprint())
         });
-        self.show(fingerprint);
+        if !self.presence.may_have(fingerprint) {
+            self.announce(std::iter::once(fingerprint));
+        }
     }
 
-    /// Lets readers know of a key that is in the table now.
-    fn show(&mut self, fingerprint: Fingerprint) {
-        let room = self.table.capacity();
-        if self.presence.suits(room) && self.shown <= 2 * room {
-            self.shown += usize::from(self.presence.add(fingerprint));
-            return;
+    /// Lets readers know of keys that are in the table, or will be before others are announced.
+    pub(crate) fn announce(&mut self, keys: impl ExactSizeIterator<Item = Fingerprint> + Clone) {
+        if self.shown + keys.len() > self.presence.room() {
+            // Twice as many as there are; those that left the table are forgotten.
+            let shown = self.table.len();
+            let presence = Presence::for_keys(2 * (shown + keys.len()));
+            self.table.iter().for_each(|entry| presence.add(entry.fingerprint()));
+            (self.presence, self.shown) = (Arc::new(presence), shown);
         }
-        // The table grew, or most of what is shown has left it.
-        let presence = Presence::for_keys(room);
-        for entry in &self.table {
-            presence.add(entry.fingerprint());
-        }
-        (self.presence, self.shown) = (Arc::new(presence), self.table.len());
+        self.shown += keys.len();
+        keys.for_each(|key| self.presence.add(key));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Fingerprint, RecordRef<'_>)> {

@@ -71,7 +71,7 @@ impl Reader<'_> {
     }
 }
 
-/// A lane's contents, for who changes them: readers see what came of it when this goes, or before.
+/// A lane's contents, for who changes them: readers see what came of it when this goes.
 pub(crate) struct Changing<'l> {
     state: RwLockWriteGuard<'l, State>,
     view: &'l Published<View>,
@@ -82,9 +82,7 @@ impl<'l> Changing<'l> {
         Self { state, view }
     }
 
-    /// Lets readers see the changes. Of those to several lanes, all have to be shown before the lock
-    /// of one is let go, or readers would see a part.
-    pub(crate) fn show(&mut self) {
+    fn show(&mut self) {
         if !self.state.shown.is_of(&self.state) {
             let view = Arc::new(View::of(&self.state));
             self.state.shown = Arc::clone(&view);

@@ -9,11 +9,11 @@ use crate::config::Durability;
 use crate::dictionary::TERM_ID_FLAG;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
+use crate::incoming::Curtain;
 use crate::index::Index;
 use crate::key::Key;
 use crate::lane::{Gate, Lane, Patience};
 use crate::sync::atomic::Ordering;
-use crate::view::Changing;
 use crate::wal::{Payload, Wal};
 
 /// One change of a batch: what to do with which pair of key and id.
@@ -277,21 +277,23 @@ impl Index {
         }
         // All gates are kept to the end, but lanes without a change need no more than that.
         let mut plans: Vec<_> = plans.iter_mut().filter(|plan| !plan.is_empty()).collect();
-        if changed > MOST_IN_PLACE {
-            plans.iter_mut().for_each(|plan| plan.prepare());
-        }
         let record = match wal {
             Some(wal) if !payload.is_empty() => Some(wal.append(payload)?),
             _ => None,
         };
-        // All at once: whoever looks from now on sees the whole batch.
-        let mut states: Vec<_> = plans.iter().map(|plan| plan.lane.change()).collect();
-        let mut froze = false;
-        for (plan, state) in plans.iter_mut().zip(&mut states) {
-            froze |= plan.publish(state, record, self.limits);
-        }
-        states.iter_mut().for_each(Changing::show);
-        drop(states);
+        let froze = match &mut plans[..] {
+            [plan] if plan.is_small() => {
+                let lane = plan.lane;
+                plan.publish(&mut lane.change(), record, self.limits)
+            }
+            plans => {
+                let curtain = Curtain::default();
+                plans.iter().for_each(|plan| plan.announce(&curtain));
+                // All at once: whoever looks from now on sees the whole batch.
+                curtain.lift();
+                plans.iter_mut().fold(false, |froze, plan| plan.settle(record, self.limits) | froze)
+            }
+        };
         self.note(froze);
         Ok(Attempt::Done(changed))
     }
@@ -303,11 +305,6 @@ impl Index {
         }
     }
 }
-
-/// Changes that are made under the locks of all their lanes; readers wait for that, half a
-/// millisecond at the most. Those of larger batches are made in copies of the overlays, which take
-/// longer, and only those exchanged under the locks.
-const MOST_IN_PLACE: usize = 4096;
 
 /// A batch by lane and key.
 struct Sorted {

@@ -93,6 +93,42 @@ fn a_batch_over_two_lanes_is_seen_whole_or_not_at_all() {
     });
 }
 
+/// A batch that changes what the overlays have already shows at one moment too; and is all there is
+/// once it returned.
+#[test]
+fn a_batch_that_replaces_is_seen_whole_or_not_at_all() {
+    explore(|| {
+        let [a, b] = [0, 1].map(|lane| keys_of(lane, 2).next().expect("a key of the lane"));
+        let index = in_memory(2, 100);
+        index.put(&a, 1).expect("put");
+        index.put(&b, 1).expect("put");
+        let look = |first: &[u8], second: &[u8]| {
+            let (first, second) = (first.to_vec(), second.to_vec());
+            with(&index, move |index| {
+                let both = |key: &[u8]| index.get(key).expect("get").as_slice().to_vec();
+                let (first, second) = (both(&first), both(&second));
+                assert!(first == [1] || second.contains(&2), "{first:?}, then {second:?}");
+                assert!([first, second].iter().all(|ids| ids.contains(&1) != ids.contains(&2)));
+            })
+        };
+        let keys = [a.clone(), b.clone()];
+        together([
+            with(&index, move |index| {
+                let replace = |key| [(Op::Delete, key, 1), (Op::Put, key, 2)];
+                let batch: Vec<_> = keys.iter().flat_map(|key| replace(key.as_slice())).collect();
+                assert_eq!(index.write(&batch).expect("write"), 4);
+                index.put(&keys[0], 3).expect("put");
+                assert!(holds(index, &keys[0], 3), "hidden by the batch");
+                index.delete(&keys[0], 3).expect("delete");
+            }),
+            look(&a, &b),
+            look(&b, &a),
+            with(&index, |index| index.flush().expect("flush")),
+        ]);
+        assert!([&a, &b].into_iter().all(|key| holds(&index, key, 2) && !holds(&index, key, 1)));
+    });
+}
+
 /// Batches over the same lanes in opposite orders wait for each other in one order only, and later
 /// ones win as a whole.
 #[test]
