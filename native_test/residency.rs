@@ -89,6 +89,8 @@ fn answers_are_the_same_wherever_the_bytes_are() {
         match Index::open(dir.path(), &config) {
             Ok(index) => {
                 check(&index);
+                // Small segments are not mapped, and not locked.
+                index.compact().expect("compact");
                 assert_eq!(index.stats().expect("stats").unlocked_segments, 0);
             }
             // Whether memory may be locked is the machine's to say.
@@ -98,6 +100,38 @@ fn answers_are_the_same_wherever_the_bytes_are() {
             ),
         }
     }
+}
+
+/// Segments of that index that are mapped although their files are removed.
+fn left_behind(root: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let ours = |line: &&str| line.contains(&*root.to_string_lossy());
+    maps.lines().filter(ours).filter(|line| line.ends_with(".seg (deleted)")).count()
+}
+
+#[test]
+fn what_is_replaced_while_somebody_reads_is_given_back() {
+    let dir = directory();
+    let index = Index::open(dir.path(), &config(Residency::Mmap)).expect("open");
+    fill(&index);
+    let keys: Vec<_> = (0..10_u64).map(u64::to_le_bytes).collect();
+    index.put(b"new", 1).expect("put");
+    let mut compacted = false;
+    let compact_once = |_, _| {
+        if !std::mem::replace(&mut compacted, true) {
+            index.compact().expect("compact");
+        }
+    };
+    index.get_many(&keys, compact_once).expect("get_many");
+    assert!(left_behind(dir.path()) > 0);
+    // Whoever left tells of it.
+    assert!(index.claim_wakeup());
+    while index.work().expect("work") {}
+    assert_eq!(left_behind(dir.path()), 0);
+
+    // After a close there is nobody to tell.
+    let _closed_meanwhile = index.get_many(&keys, |_, _| index.close().expect("close"));
+    assert_eq!((resident(dir.path()), left_behind(dir.path())), (0, 0));
 }
 
 #[test]

@@ -218,3 +218,20 @@ fn a_round_that_fails_holds_up_nothing_else() {
         while let Ok(true) = index.work() {}
     }
 }
+
+/// Keys that come and go within an overlay never fill it, and still leave something to be dropped.
+#[test]
+fn what_came_and_went_is_dropped_by_and_by() {
+    let index = Index::in_memory(&config(1, 1_000)).expect("in memory");
+    let mut wake_ups = 0;
+    for n in 0..20_000 {
+        index.put(&key(n), 1).expect("put");
+        index.delete(&key(n), 1).expect("delete");
+        if index.claim_wakeup() {
+            wake_ups += 1;
+            while index.work().expect("work") {}
+        }
+    }
+    assert!((10..1_000).contains(&wake_ups), "{wake_ups} wake-ups");
+    assert_eq!(index.stats().expect("stats").flushes, 0);
+}

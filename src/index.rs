@@ -358,7 +358,7 @@ impl Index {
             }
             wal.close();
         }
-        self.readers.reclaim();
+        self.readers.close();
         self.dictionary.clear();
         lock.take();
         flushed.and(rest)

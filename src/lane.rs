@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::chain::Chain;
-use crate::compaction::is_paid;
+use crate::compaction::Rent;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
@@ -37,8 +37,7 @@ pub(crate) struct Lane {
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
     pub(crate) live: AtomicU64,
-    /// Segments that some of all look-ups had to ask beyond the first, since the lane had only one.
-    rent: AtomicU64,
+    pub(crate) rent: Rent,
 }
 
 /// What the lane holds.
@@ -163,7 +162,7 @@ impl Lane {
             keeper: Mutex::new(keeper),
             gate: Mutex::new(()),
             live: AtomicU64::new(live_keys),
-            rent: AtomicU64::new(0),
+            rent: Rent::default(),
         };
         lane.change().version = Arc::new(version);
         lane
@@ -294,23 +293,16 @@ impl Lane {
         Ok(chain.contains(id))
     }
 
-    /// Takes in that a look-up asked so many segments more than one. True if all of them together
-    /// have paid for a merge.
+    /// Takes in that a look-up asked so many segments more than one. True if that makes it enough for
+    /// a merge.
     #[cold]
     pub(crate) fn take_rent(&self, probes: usize) -> bool {
-        let probes = self.rent.fetch_add(probes as u64, Ordering::Relaxed) + probes as u64;
-        is_paid(probes, self.state().version.weight)
+        self.rent.add(probes, self.state().version.weight)
     }
 
     /// Whether look-ups have paid for a merge of all segments.
     pub(crate) fn is_paid(&self) -> bool {
-        let rent = self.rent.load(Ordering::Relaxed);
-        rent > 0 && is_paid(rent, self.state().version.weight)
-    }
-
-    /// The lane has one segment at most, or a new bottom.
-    pub(crate) fn forget_rent(&self) {
-        self.rent.store(0, Ordering::Relaxed);
+        self.rent.is_enough(self.state().version.weight)
     }
 
     /// Adds keys that were counted nowhere yet (a bulk load's).

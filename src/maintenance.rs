@@ -16,7 +16,8 @@ impl Index {
     #[inline]
     #[must_use]
     pub fn claim_wakeup(&self) -> bool {
-        self.work_waits.load(Ordering::SeqCst) && !self.awake.swap(true, Ordering::SeqCst)
+        let waits = self.work_waits.load(Ordering::SeqCst) || self.readers.wants_reclaim();
+        waits && !self.awake.swap(true, Ordering::SeqCst)
     }
 
     /// Does one bounded piece of background work, one lane's flush; false if none was left.
@@ -24,8 +25,8 @@ impl Index {
     /// # Errors
     /// Those of the flush; the work is still to be done then.
     pub fn work(&self) -> Result<bool> {
-        self.check_writable()?;
         self.readers.reclaim();
+        self.check_writable()?;
         // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
         self.work_waits.store(false, Ordering::SeqCst);
         let first = self.next_lane.load(Ordering::Relaxed);
@@ -68,12 +69,15 @@ impl Index {
 
     /// Merges a lane for which look-ups have paid.
     fn step_paid_merge(&self) -> Result<bool> {
-        for lane in self.lanes() {
-            if lane.is_paid() && lane.merge_if_paid(&self.upkeep())? {
-                return Ok(true);
+        let mut outcome = Ok(false);
+        for lane in self.lanes().filter(|lane| lane.is_paid()) {
+            match lane.merge_if_paid(&self.upkeep()) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(e) => outcome = Err(e),
             }
         }
-        Ok(false)
+        outcome
     }
 
     /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.

@@ -1,5 +1,5 @@
 //! A segment's bytes: its mapped file, or memory for what is small or has no file.
-//! The only unsafe code of the engine is here.
+//! Unsafe code of the engine is here and in `rcu.rs` alone.
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; argued below")]
 
 use std::fs::File;
@@ -139,7 +139,7 @@ impl MappedBytes {
             Bytes::Heap(_) => Ok(()),
         }
         .map_err(|e| Error::io("lock", path, e))?;
-        self.locked = true;
+        self.locked = !matches!(self.bytes, Bytes::Heap(_));
         Ok(())
     }
 

@@ -49,6 +49,9 @@ impl Pace {
     /// How long background work should wait before its next piece; not at all without a bound.
     #[must_use]
     pub fn wait(&self) -> Duration {
+        if self.rate.load(Ordering::SeqCst) == 0 {
+            return Duration::ZERO;
+        }
         Duration::from_nanos(self.free_at.load(Ordering::SeqCst).saturating_sub(self.now()))
     }
 }

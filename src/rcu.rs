@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::grace::{Grace, Reading};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// The readers of a number of values, and what was replaced under their eyes.
 #[derive(Debug)]
@@ -16,13 +16,34 @@ pub(crate) struct Readers<T> {
     grace: Grace,
     /// With the generation they were replaced in.
     retired: Mutex<Vec<(usize, Arc<T>)>>,
+    /// Some could not be dropped when it was tried.
+    left: AtomicBool,
+    /// There is something to drop that nobody may be looking at any more.
+    wanted: AtomicBool,
+    /// Nobody comes to drop anything: who leaves has to.
+    closed: AtomicBool,
 }
+
+/// What is replaced while nobody reads is dropped in lots of this many.
+const LOT: usize = 64;
 
 /// A reader under way. While it is, nothing that is replaced is dropped: it should not stay long.
 #[derive(Debug)]
 pub(crate) struct Pin<'r, T> {
     readers: &'r Readers<T>,
-    _reading: Reading<'r>,
+    /// Until it leaves.
+    reading: Option<Reading<'r>>,
+}
+
+impl<T> Drop for Pin<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.reading = None;
+        // Perhaps for us. It is set before anybody looks whether we are here.
+        if self.readers.left.load(Ordering::SeqCst) {
+            self.readers.leave();
+        }
+    }
 }
 
 /// A value for readers to look at, one after the other.
@@ -36,7 +57,13 @@ pub(crate) struct Published<T> {
 
 impl<T> Default for Readers<T> {
     fn default() -> Self {
-        Self { grace: Grace::default(), retired: Mutex::new(Vec::new()) }
+        Self {
+            grace: Grace::default(),
+            retired: Mutex::new(Vec::new()),
+            left: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -44,17 +71,42 @@ impl<T> Readers<T> {
     /// Never waits.
     #[inline]
     pub(crate) fn pin(&self) -> Pin<'_, T> {
-        Pin { readers: self, _reading: self.grace.enter() }
+        Pin { readers: self, reading: Some(self.grace.enter()) }
     }
 
     /// Drops what was replaced and nobody looks at. The values' destructors run here, so this is for
-    /// those who have time and hold no lock.
+    /// those who have time and hold no lock that readers or writers want.
     pub(crate) fn reclaim(&self) {
+        self.wanted.store(false, Ordering::SeqCst);
         let over: Vec<_> = {
             let mut retired = self.retired.lock();
-            retired.extract_if(.., |(stamp, _)| self.grace.is_over(*stamp)).collect()
+            self.left.store(true, Ordering::SeqCst);
+            let over = retired.extract_if(.., |(stamp, _)| self.grace.is_over(*stamp)).collect();
+            self.left.store(!retired.is_empty(), Ordering::SeqCst);
+            over
         };
         drop(over);
+    }
+
+    /// Whether somebody should call [`Readers::reclaim`].
+    #[inline]
+    pub(crate) fn wants_reclaim(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Nobody will call [`Readers::reclaim`] any more, but for the readers that are left.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.reclaim();
+    }
+
+    #[cold]
+    fn leave(&self) {
+        if self.closed.load(Ordering::SeqCst) {
+            self.reclaim();
+        } else {
+            self.wanted.store(true, Ordering::SeqCst);
+        }
     }
 }
 
@@ -87,7 +139,11 @@ impl<T> Published<T> {
         // SAFETY: the pointer is of `Arc::into_raw`, and its reference was this cell's. The swap
         // took it out, so nobody else takes it over.
         let old = unsafe { Arc::from_raw(old) };
-        self.readers.retired.lock().push((stamp, old));
+        let mut retired = self.readers.retired.lock();
+        retired.push((stamp, old));
+        if retired.len() >= LOT {
+            self.readers.wanted.store(true, Ordering::SeqCst);
+        }
     }
 }
 
@@ -143,6 +199,34 @@ mod tests {
         assert_eq!(count.load(Ordering::SeqCst), 1);
         drop(cell);
         assert_eq!(count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn who_leaves_tells_of_what_it_held_up() {
+        let count = Arc::default();
+        let readers = Arc::default();
+        let cell = Published::new(Counted::new(0, &count), Arc::clone(&readers));
+        let pin = readers.pin();
+        cell.replace(Counted::new(1, &count));
+        readers.reclaim();
+        assert!(!readers.wants_reclaim());
+        drop(pin);
+        assert!(readers.wants_reclaim());
+        readers.reclaim();
+        assert_eq!((readers.wants_reclaim(), count.load(Ordering::SeqCst)), (false, 1));
+        // Without a reader, in lots.
+        (1..LOT).for_each(|value| cell.replace(Counted::new(value, &count)));
+        assert!(!readers.wants_reclaim());
+        cell.replace(Counted::new(LOT, &count));
+        assert!(readers.wants_reclaim());
+        // Who leaves last drops what is left.
+        let (first, last) = (readers.pin(), readers.pin());
+        cell.replace(Counted::new(0, &count));
+        readers.close();
+        assert!(count.load(Ordering::SeqCst) > 1);
+        drop(first);
+        drop(last);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 
     #[test]

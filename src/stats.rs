@@ -49,7 +49,8 @@ pub struct Stats {
     pub tombstones: u64,
     /// Lanes whose overlay waits for its flush.
     pub lanes_to_flush: u64,
-    /// Segments that [`Residency::Mlock`](crate::Residency::Mlock) is asked for but not had.
+    /// Segments that [`Residency::Mlock`](crate::Residency::Mlock) is asked for but not had, small
+    /// ones among them, which are not mapped.
     pub unlocked_segments: u64,
     /// Bytes of segment files on disk.
     pub disk_bytes: u64,

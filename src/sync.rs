@@ -1,7 +1,7 @@
 //! Locks and atomics of everything that threads share. The model (`model/`) builds this same engine
 //! with those of shuttle, which tries out interleavings; it defines `shuttle`.
 //!
-//! What is shared between indexes (`hash.rs`, `mmap.rs`) stays with the standard library: it
+//! What is shared between indexes (`slots.rs`, `mmap.rs`) stays with the standard library: it
 //! outlives a run of the model, and is never held while anything else is asked for.
 
 #[cfg(not(shuttle))]

@@ -487,8 +487,8 @@ defmodule LsmIndex do
   def set_pace(:infinity), do: Native.set_pace(0)
 
   def set_pace(bytes_per_second)
-      when is_integer(bytes_per_second) and bytes_per_second in 1..0xFFFF_FFFF_FFFF,
-      do: Native.set_pace(bytes_per_second)
+      when is_integer(bytes_per_second) and bytes_per_second > 0,
+      do: Native.set_pace(min(bytes_per_second, 0xFFFF_FFFF_FFFF))
 
   @doc """
   Counters of the index: `:num_lanes`, `:total_overlay_entries`, `:total_segment_entries`,

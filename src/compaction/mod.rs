@@ -4,7 +4,9 @@
 mod bulk;
 mod merge;
 mod policy;
+mod rent;
 mod worker;
 
-pub(crate) use policy::{BOTTOM, LEVEL_1, SAMPLED, is_paid};
+pub(crate) use policy::{BOTTOM, LEVEL_1, SAMPLED};
+pub(crate) use rent::Rent;
 pub(crate) use worker::Upkeep;

@@ -30,7 +30,7 @@ const PROBES_PER_KEY_MERGED: u64 = 12;
 const MOST_AMPLIFIED: u64 = 10;
 /// except in lanes that had no flush for so long.
 const IDLE: Duration = Duration::from_secs(600);
-/// Of so many look-ups one is counted.
+/// Look-ups of one key of so many are counted.
 pub(crate) const SAMPLED: u64 = 64;
 
 /// Level and weight (keys and listed ids) of one segment.

@@ -98,15 +98,20 @@ impl Lane {
             [flushed_keys, loaded_keys, written_keys].map(Counters::read);
         let written = written.saturating_sub(loaded);
         let since_flush = keeper.flushed_at.map(|at| at.elapsed());
-        if version.segments.len() < 2
-            || !self.is_paid()
-            || !policy::is_affordable(flushed, written, version.weight, since_flush)
-        {
+        if version.segments.len() < 2 || !self.is_paid() {
+            return Ok(false);
+        }
+        if !policy::is_affordable(flushed, written, version.weight, since_flush) {
+            // Asked again when look-ups have paid once more.
+            self.rent.postpone();
             return Ok(false);
         }
         let all = Merge { newest: version.segments.len(), level: BOTTOM };
-        self.rewrite(&mut keeper, None, &version, all, upkeep)?;
-        Ok(true)
+        let merged = self.rewrite(&mut keeper, None, &version, all, upkeep);
+        if merged.is_err() {
+            self.rent.raise();
+        }
+        merged.map(|()| true)
     }
 
     /// Sees to it that files of segments that are not the lane's any more are gone for good.
@@ -229,7 +234,7 @@ impl Lane {
             (std::mem::replace(&mut state.version, Arc::new(next)), frozen)
         };
         if plan.level == BOTTOM {
-            self.forget_rent();
+            self.rent.end();
         }
         drop(dropped);
         upkeep.readers.reclaim();

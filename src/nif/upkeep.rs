@@ -77,12 +77,13 @@ fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource, number: u64) -> Ter
 /// A piece of background work; `{:wait, milliseconds}` if it is not its time yet.
 #[rustler::nif(schedule = "DirtyIo")]
 fn work_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
-    let pause = PACE.wait();
-    if !pause.is_zero() {
-        let millis = pause.min(LONGEST_PAUSE).as_millis() as u64;
-        return (wait(), millis.max(1)).encode(env);
-    }
     answer(env, resource, |index| {
+        index.check_open()?;
+        let pause = PACE.wait();
+        if !pause.is_zero() {
+            let millis = pause.min(LONGEST_PAUSE).as_millis() as u64;
+            return Ok((wait(), millis.max(1)).encode(env));
+        }
         Ok(if index.work()? { more().encode(env) } else { done().encode(env) })
     })
 }
