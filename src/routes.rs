@@ -1,7 +1,6 @@
 //! Keys that lead to terms: the index together with its dictionary.
 
 use crate::chain::IdSet;
-
 use crate::change::Op;
 use crate::config::Durability;
 use crate::dictionary::{Routed, Scope, TERM_ID_FLAG};

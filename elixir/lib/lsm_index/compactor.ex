@@ -96,7 +96,7 @@ defmodule LsmIndex.Compactor do
     if :queue.is_empty(waiting) do
       {:noreply, state, :hibernate}
     else
-      Process.send_after(self(), :step, pause)
+      if pause > 0, do: Process.send_after(self(), :step, pause), else: send(self(), :step)
       {:noreply, state}
     end
   end
