@@ -4,9 +4,10 @@
 #     mix run bench/hot_keys.exs
 #
 # A bag looks through all rows of the key at each insert, which makes a million of them a matter of
-# hours: there it is left out. The key lies among 100 000 others with one id each, in an index in memory of 16 lanes, so that its
-# lane has some thousand keys besides. Memory is what the ids add to it; a single one adds less than
-# what sections are rounded to. `put`, `delete`: one id that is not there, then away again.
+# hours: there it is left out. The key lies among 100 000 others with one id each, in an index in
+# memory of 16 lanes, so that its lane has some thousand keys besides. Memory is what the ids add to it;
+# a single one adds less than what sections are rounded to. `put`, `delete`: one id that is not there,
+# then away again.
 # `compact`: the lane of the key alone, after such a change.
 
 Code.require_file("support/measure.exs", __DIR__)

@@ -13,6 +13,7 @@ mod terms;
 #[allow(dead_code, reason = "the engine uses more of it")]
 mod grace;
 #[path = "../../../src/rcu.rs"]
+#[allow(dead_code, reason = "the engine uses more of it")]
 mod rcu;
 #[path = "../../../src/sync.rs"]
 #[allow(dead_code, unused_imports, reason = "the engine uses more of it")]
