@@ -28,14 +28,14 @@ test-newer: ## the Elixir tests on newer releases of Elixir and OTP (needs root 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = wal frames segment terms directory
 
-# What is new goes to fuzz/work, what crashes to fuzz/artifacts. Stable Rust has the sanitizers, but hides
+# What is new goes to fuzz/found, what crashes to fuzz/artifacts. Stable Rust has the sanitizers, but hides
 # them.
 fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: bootstrap ## fuzz every parser for FUZZ_SECONDS (60)
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	for target in $(FUZZ_TARGETS); do \
-	  mkdir -p fuzz/work/$$target && \
-	  cargo fuzz run $$target fuzz/work/$$target fuzz/corpus/$$target -- \
+	  mkdir -p fuzz/found/$$target && \
+	  cargo fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=20 -malloc_limit_mb=64 || exit 1; \
 	done
 

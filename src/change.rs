@@ -16,6 +16,9 @@ use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::sync::atomic::Ordering;
 
+/// Changes that are made under the lane's lock at a time: look-ups wait for some ten microseconds.
+const MOST_AT_ONCE: usize = 64;
+
 /// A put or a delete of one pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -62,9 +65,6 @@ pub(crate) struct LanePlan<'i> {
     logged: bool,
 }
 
-/// Changes that are made under the lane's lock at a time: look-ups wait for some ten microseconds.
-const MOST_AT_ONCE: usize = 64;
-
 impl Edit {
     /// Takes in what is wanted of an id, if the set is not that way already.
     fn want(&mut self, id: u32, op: Op, contains: bool) {
@@ -104,21 +104,19 @@ impl Edit {
         puts + deletes
     }
 
-    fn sort(&mut self) {
-        if let Edit::Several { puts, deletes } = self {
-            puts.sort_unstable();
-            deletes.sort_unstable();
-        }
-    }
-}
-
-impl Edit {
     fn make(&self, record: &mut Record) {
         match self {
             Edit::None => {}
             Edit::One(id, Op::Put) => record.put(*id),
             Edit::One(id, Op::Delete) => record.delete(*id),
             Edit::Several { puts, deletes } => record.edit(puts, deletes),
+        }
+    }
+
+    fn sort(&mut self) {
+        if let Edit::Several { puts, deletes } = self {
+            puts.sort_unstable();
+            deletes.sort_unstable();
         }
     }
 }
@@ -219,7 +217,8 @@ impl Lane {
         let mut state = self.change();
         plan.apply(&mut state.active);
         state.logged.note(record);
-        self.grow(&mut state, growth);
+        state.growth += growth;
+        self.count(growth);
         state.freeze_if_full(limits)
     }
 
@@ -228,8 +227,7 @@ impl Lane {
         self.change().logged.note(record);
     }
 
-    fn grow(&self, state: &mut State, growth: i64) {
-        state.growth += growth;
+    fn count(&self, growth: i64) {
         if growth != 0 {
             // Two's complement: adding a negative number wraps to what is meant.
             self.live.fetch_add(growth as u64, Ordering::Relaxed);
@@ -265,33 +263,38 @@ impl<'i> LanePlan<'i> {
         self.keys.len() <= MOST_AT_ONCE
     }
 
-    /// Has the lane show the changes when the curtain lifts.
+    /// Has the lane show the changes when the curtain lifts. They are counted at once, as whoever sees
+    /// one may count.
     pub(crate) fn announce(&self, curtain: &Curtain) {
-        let state = self.lane.state();
-        let outcome = |plan: &KeyPlan| (plan.fingerprint, plan.outcome(&state.active));
-        let records = self.keys.iter().map(outcome).collect();
-        drop(state);
-        let incoming = Incoming::new(curtain.clone(), records);
+        let mut records = Vec::with_capacity(self.keys.len());
+        for some in self.keys.chunks(MOST_AT_ONCE) {
+            let state = self.lane.state();
+            let outcome = |plan: &KeyPlan| (plan.fingerprint, plan.outcome(&state.active));
+            records.extend(some.iter().map(outcome));
+        }
+        let incoming = Incoming::new(curtain.clone(), records.into());
+        let announcement = self.lane.state().active.announcement(incoming.keys());
         let mut state = self.lane.change();
-        state.active.announce(incoming.keys());
+        state.active.announce(announcement);
         state.incoming = Some(incoming);
+        self.lane.count(self.growth);
     }
 
     /// Makes the changes that the lane shows already, which `record` of the log has. True if that
     /// filled the overlay.
     pub(crate) fn settle(&mut self, record: Option<u64>, limits: Limits) -> bool {
         let mut keys = std::mem::take(&mut self.keys).into_iter();
-        while keys.len() > MOST_AT_ONCE {
+        loop {
             let mut state = self.lane.change();
             keys.by_ref().take(MOST_AT_ONCE).for_each(|plan| plan.apply(&mut state.active));
+            if keys.len() == 0 {
+                let gone = state.incoming.take();
+                let froze = self.end(&mut state, record, limits);
+                drop(state);
+                drop(gone);
+                return froze;
+            }
         }
-        self.keys = keys.collect();
-        let mut state = self.lane.change();
-        let froze = self.publish(&mut state, record, limits);
-        let gone = state.incoming.take();
-        drop(state);
-        drop(gone);
-        froze
     }
 
     /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller
@@ -303,8 +306,13 @@ impl<'i> LanePlan<'i> {
         limits: Limits,
     ) -> bool {
         self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active));
+        self.lane.count(self.growth);
+        self.end(state, record, limits)
+    }
+
+    fn end(&self, state: &mut State, record: Option<u64>, limits: Limits) -> bool {
         state.logged.note(record);
-        self.lane.grow(state, self.growth);
+        state.growth += self.growth;
         state.freeze_if_full(limits)
     }
 }

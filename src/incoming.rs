@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::hash::Fingerprint;
+use crate::overlay::Overlay;
 use crate::record::{Record, RecordRef};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,17 +41,34 @@ impl Incoming {
         Self { curtain, records }
     }
 
+    fn is_shown(&self) -> bool {
+        self.curtain.0.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn keys(&self) -> impl ExactSizeIterator<Item = Fingerprint> + Clone {
         self.records.iter().map(|(key, _)| *key)
     }
 
     /// The key's record, once the batch is shown.
     pub(crate) fn get(&self, key: Fingerprint) -> Option<RecordRef<'_>> {
-        if !self.curtain.0.load(Ordering::SeqCst) {
+        if !self.is_shown() {
             return None;
         }
         let at = self.records.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         Some(self.records[at].1.as_ref())
+    }
+
+    /// Makes the changes in a copy of the active overlay, once the batch is shown.
+    pub(crate) fn add_to(&self, copy: &mut Overlay) {
+        if self.is_shown() {
+            for (key, record) in &self.records {
+                let replace = |old: &mut Record| {
+                    *old = record.clone();
+                    true
+                };
+                copy.update(*key, || Record::Tombstone, replace);
+            }
+        }
     }
 }
 
@@ -67,7 +85,13 @@ mod tests {
         let incoming = Incoming::new(curtain.clone(), records.into());
         let seen = |key| incoming.get(Fingerprint(key));
         assert!([3, 4, 5].into_iter().all(|key| seen(key).is_none()));
+        let mut copy = Overlay::default();
+        incoming.add_to(&mut copy);
+        assert!(copy.is_empty());
         curtain.lift();
+        incoming.add_to(&mut copy);
+        assert_eq!(copy.record(Fingerprint(3)), Some(Record::One(7)));
+        assert_eq!((copy.record(Fingerprint(5)), copy.len()), (Some(Record::Tombstone), 2));
         assert!(matches!(seen(3), Some(RecordRef::Complete(Ids::One(7)))));
         assert!(seen(4).is_none());
         assert!(matches!(seen(5), Some(RecordRef::Tombstone)));

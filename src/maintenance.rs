@@ -69,15 +69,13 @@ impl Index {
 
     /// Merges a lane for which look-ups have paid.
     fn step_paid_merge(&self) -> Result<bool> {
-        let mut outcome = Ok(false);
-        for lane in self.lanes().filter(|lane| lane.is_paid()) {
-            match lane.merge_if_paid(&self.upkeep()) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(e) => outcome = Err(e),
+        for lane in self.lanes() {
+            // After an error the lane has to be paid for anew, so the next try comes to the others.
+            if lane.is_paid() && lane.merge_if_paid(&self.upkeep())? {
+                return Ok(true);
             }
         }
-        outcome
+        Ok(false)
     }
 
     /// Flushes a lane's frozen overlay; if writers filled the next one meanwhile, freezes that.

@@ -22,6 +22,13 @@ pub(crate) struct Overlay {
     shown: usize,
 }
 
+/// A filter with more keys, and how many it was told of.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    presence: Arc<Presence>,
+    shown: usize,
+}
+
 /// The fingerprint in two halves, so that an entry takes 12 bytes and not 16.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -151,21 +158,31 @@ impl Overlay {
             spread(e.fingerprint())
         });
         if !self.presence.may_have(fingerprint) {
-            self.announce(std::iter::once(fingerprint));
+            self.announce(self.announcement(std::iter::once(fingerprint)));
         }
     }
 
-    /// Lets readers know of keys that are in the table, or will be before others are announced.
-    pub(crate) fn announce(&mut self, keys: impl ExactSizeIterator<Item = Fingerprint> + Clone) {
-        if self.shown + keys.len() > self.presence.room() {
-            // Twice as many as there are; those that left the table are forgotten.
-            let shown = self.table.len();
-            let presence = Presence::for_keys(2 * (shown + keys.len()));
+    /// What lets readers know of keys that are in the table, or will be before others are announced:
+    /// made while they read, and given to [`Overlay::announce`] before anything else changes.
+    pub(crate) fn announcement(
+        &self,
+        keys: impl ExactSizeIterator<Item = Fingerprint>,
+    ) -> Announcement {
+        let (mut presence, mut shown) = (Arc::clone(&self.presence), self.shown);
+        if shown + keys.len() > presence.room() {
+            // For twice as many as there are. Those that left the table are forgotten.
+            shown = self.table.len();
+            presence = Arc::new(Presence::for_keys(2 * (shown + keys.len())));
             self.table.iter().for_each(|entry| presence.add(entry.fingerprint()));
-            (self.presence, self.shown) = (Arc::new(presence), shown);
         }
-        self.shown += keys.len();
-        keys.for_each(|key| self.presence.add(key));
+        shown += keys.len();
+        keys.for_each(|key| presence.add(key));
+        Announcement { presence, shown }
+    }
+
+    /// Lets them know. Who holds the lock for it has little to do.
+    pub(crate) fn announce(&mut self, announcement: Announcement) {
+        Announcement { presence: self.presence, shown: self.shown } = announcement;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Fingerprint, RecordRef<'_>)> {

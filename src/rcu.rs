@@ -75,7 +75,7 @@ impl<T> Readers<T> {
     }
 
     /// Drops what was replaced and nobody looks at. The values' destructors run here, so this is for
-    /// those who have time and hold no lock that readers or writers want.
+    /// those who have time and hold no lock that readers want.
     pub(crate) fn reclaim(&self) {
         self.wanted.store(false, Ordering::SeqCst);
         let over: Vec<_> = {
@@ -172,6 +172,12 @@ mod tests {
         }
     }
 
+    /// A cell with the first of them, number 0; and the count.
+    fn first() -> (Published<Counted>, Arc<Readers<Counted>>, Arc<AtomicUsize>) {
+        let (readers, count) = (Arc::default(), Arc::default());
+        (Published::new(Counted::new(0, &count), Arc::clone(&readers)), readers, count)
+    }
+
     impl Drop for Counted {
         fn drop(&mut self) {
             self.1.fetch_sub(1, Ordering::SeqCst);
@@ -181,14 +187,12 @@ mod tests {
 
     #[test]
     fn what_is_looked_at_stays_until_the_reader_is_gone() {
-        let count = Arc::default();
-        let readers = Arc::default();
-        let cell = Published::new(Counted::new(1, &count), Arc::clone(&readers));
+        let (cell, readers, count) = first();
         let pin = readers.pin();
         let seen = cell.get(&pin);
         cell.replace(Counted::new(2, &count));
         readers.reclaim();
-        assert_eq!((seen.0, cell.get(&pin).0), (1, 2));
+        assert_eq!((seen.0, cell.get(&pin).0), (0, 2));
         assert_eq!(count.load(Ordering::SeqCst), 2);
         drop(pin);
         readers.reclaim();
@@ -203,9 +207,7 @@ mod tests {
 
     #[test]
     fn who_leaves_tells_of_what_it_held_up() {
-        let count = Arc::default();
-        let readers = Arc::default();
-        let cell = Published::new(Counted::new(0, &count), Arc::clone(&readers));
+        let (cell, readers, count) = first();
         let pin = readers.pin();
         cell.replace(Counted::new(1, &count));
         readers.reclaim();
@@ -231,9 +233,7 @@ mod tests {
 
     #[test]
     fn a_cell_leaves_what_it_replaced_to_its_readers() {
-        let count = Arc::default();
-        let readers = Arc::default();
-        let cell = Published::new(Counted::new(1, &count), Arc::clone(&readers));
+        let (cell, readers, count) = first();
         let pin = readers.pin();
         cell.replace(Counted::new(2, &count));
         drop(cell);
@@ -253,9 +253,7 @@ mod tests {
 
     #[test]
     fn threads_never_see_what_is_gone() {
-        let count = Arc::default();
-        let readers: Arc<Readers<Counted>> = Arc::default();
-        let cell = Published::new(Counted::new(0, &count), Arc::clone(&readers));
+        let (cell, readers, count) = first();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..2 {

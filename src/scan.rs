@@ -9,14 +9,18 @@ use crate::layers::{Layer, walk};
 
 impl Lane {
     /// Calls `f` with each live key's fingerprint and its ids, ascending. The active overlay is
-    /// copied first (it is small), so that writers wait for the copy only.
+    /// copied first (it is small), so that writers wait for the copy only; with what comes before it.
     pub(crate) fn for_each_key(&self, mut f: impl FnMut(Fingerprint, &[u32])) -> Result<()> {
         let (active, frozen, version) = {
             let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
             }
-            (state.active.clone(), state.frozen.clone(), Arc::clone(&state.version))
+            let mut active = state.active.clone();
+            if let Some(incoming) = &state.incoming {
+                incoming.add_to(&mut active);
+            }
+            (active, state.frozen.clone(), Arc::clone(&state.version))
         };
         let overlays = std::iter::once(&active).chain(frozen.as_ref().map(|f| &f.overlay));
         let segments = version.segments.iter().map(|s| Layer::Segment(s));

@@ -66,10 +66,12 @@ impl IndexResource {
     /// when writes are refused, for the compactor to report that.
     #[inline]
     fn wake_compactor<'a>(&self, env: Env<'a>, reference: Term<'a>) {
-        let refused = || self.index.is_poisoned() && !self.told.swap(true, Ordering::Relaxed);
-        if (self.index.claim_wakeup() || refused())
-            && let Some(pid) = &*self.compactor.read()
-        {
+        let wanted = if self.index.is_poisoned() {
+            !self.told.swap(true, Ordering::Relaxed)
+        } else {
+            self.index.claim_wakeup()
+        };
+        if wanted && let Some(pid) = &*self.compactor.read() {
             // A compactor that is gone cannot be woken; its successor asks for work first.
             let _ = env.send(pid, (lsm_index_work(), reference));
         }

@@ -66,7 +66,8 @@ fn one_of_several_writers_makes_a_change() {
     });
 }
 
-/// A batch over two lanes shows at one moment, whichever lane is looked at first.
+/// A batch over two lanes shows at one moment, whichever lane is looked at first, and whether keys are
+/// looked up, listed or counted.
 #[test]
 fn a_batch_over_two_lanes_is_seen_whole_or_not_at_all() {
     explore(|| {
@@ -77,14 +78,16 @@ fn a_batch_over_two_lanes_is_seen_whole_or_not_at_all() {
             with(&index, move |index| {
                 if holds(index, &first, 1) {
                     assert!(holds(index, &second, 1), "half of a batch");
+                    assert_eq!(index.ids().expect("ids"), [1, 2], "half of a batch is listed");
+                    assert_eq!(index.count().expect("count"), 2, "half of a batch is counted");
                 }
             })
         };
-        let batch = [(Op::Put, a.clone(), 1), (Op::Put, b.clone(), 1)];
+        let batch = [(Op::Put, a.clone(), 1), (Op::Put, b.clone(), 1), (Op::Put, b.clone(), 2)];
         together([
             with(&index, move |index| {
                 let batch = batch.each_ref().map(|(op, key, id)| (*op, key.as_slice(), *id));
-                assert_eq!(index.write(&batch).expect("write"), 2);
+                assert_eq!(index.write(&batch).expect("write"), 3);
             }),
             look(&a, &b),
             look(&b, &a),
