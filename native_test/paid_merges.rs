@@ -1,6 +1,8 @@
 //! Merges that look-ups have paid for: when they come, and that they stay within their bounds.
 
-use lsm_index::{Config, IdSet, Index, Loader};
+use std::path::PathBuf;
+
+use lsm_index::{Config, Error, IdSet, Index, Loader};
 
 const KEYS: u64 = 1_000;
 
@@ -98,4 +100,44 @@ fn what_look_ups_pay_in_churn_stays_within_the_bound() {
     let written = (later.written_keys - before.written_keys) as f64;
     let amplification = written / (later.flushed_keys - before.flushed_keys) as f64;
     assert!((8.0..12.0).contains(&amplification), "{amplification:.1}");
+}
+
+/// A damaged lane, whose merge fails, is tried again more and more seldom, and the others are merged.
+#[test]
+fn a_merge_that_fails_is_paid_for_anew_and_holds_no_other_up() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = Config { num_lanes: Some(4), ..Config::default() };
+    let index = Index::open(dir.path(), &config).expect("open");
+    (0..3).for_each(|i| load(&index, i * KEYS));
+    assert_eq!(segments(&index), 4 * 3);
+    index.close().expect("close");
+    let files = std::fs::read_dir(dir.path().join("epoch-00000001/lane-0000")).expect("a lane");
+    let paths = files.map(|file| file.expect("a file").path());
+    let mut segments_of_lane: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|kind| kind == "seg")).collect();
+    segments_of_lane.sort();
+    // A cold bit: look-ups that compare it miss one key.
+    let mut bytes = std::fs::read(&segments_of_lane[0]).expect("read");
+    let at = bytes.len() - 100;
+    bytes[at] ^= 1;
+    std::fs::write(&segments_of_lane[0], bytes).expect("written");
+
+    let index = Index::open(dir.path(), &config).expect("open");
+    let (mut failed, mut look_ups) = (0, 0);
+    for _ in 0..300 {
+        for n in 0..KEYS {
+            index.get(&n.to_le_bytes()).expect("get");
+            look_ups += 1;
+            while index.claim_wakeup() {
+                match (0..).map(|_| index.work()).find(|done| !matches!(done, Ok(true))) {
+                    Some(Err(Error::Corrupt { .. })) => failed += 1,
+                    Some(Err(e)) => panic!("{e}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!((2..20).contains(&failed), "{failed} failures in {look_ups} look-ups");
+    let stats = index.stats().expect("stats");
+    assert_eq!((stats.total_segments, stats.max_segments_per_lane), (3 + 3, 3));
 }
