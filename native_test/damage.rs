@@ -159,7 +159,7 @@ fn a_batch_that_meets_damage_changes_nothing() {
         |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) as usize;
     let (keys, buckets, slots) = (at(24), at(32), at(40));
     let up = |n: usize| n.next_multiple_of(64);
-    let entries = 128 + up(buckets) + up(4 * (slots - keys)) + up(keys);
+    let entries = 192 + up(buckets) + up(4 * (slots - keys)) + up(keys);
     // The value of one key in the middle: ids below 1100 take 11 bits, behind 26 and, as there is
     // one lane, 14 of the fingerprint.
     for bit in (0..11).map(|bit| 50 * (26 + 14 + 11) + 26 + 14 + bit) {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use injury::{Files, Injury, Kind, injuries, is_log, records};
 use largest::largest;
 use lsm_index::fs::FileSystem as _;
-use lsm_index::{Config, Error, Index, Op, Report, SMALLEST_LOG, Target, verify_on};
+use lsm_index::{Config, Error, Filter, Index, Op, Report, SMALLEST_LOG, Target, verify_on};
 use parking_lot::Mutex;
 use replay::Replay;
 use support::simulated::{EIO, Fault, FaultKind, Loss, Simulated};
@@ -73,7 +73,8 @@ impl Sample {
     /// flush.
     fn new(seed: u64, len: usize, flush_at: usize, close: bool) -> Self {
         let system = Simulated::new();
-        let created = Config { max_log_bytes: Some(SMALLEST_LOG), ..config(2, 1000) };
+        let created =
+            Config { max_log_bytes: Some(SMALLEST_LOG), filter: Filter::Fuse8, ..config(2, 1000) };
         let mut index =
             Index::open_on(Arc::new(system.clone()), Path::new(ROOT), &created).expect("create");
         let mut history = History::new(Contents::new());

@@ -11,7 +11,9 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use format::{Reader, u32_at, u64_at};
-use lsm_index::{Config, Durability, Error, Index, KeyHasher, Op, SlotTable, Target, verify};
+use lsm_index::{
+    Config, Durability, Error, Filter, Index, KeyHasher, Op, SlotTable, Target, verify,
+};
 use support::{HASH_KEY, Item, Model, config, copy_dir, files, resolved};
 
 /// Where META holds the time of creation, and its checksum.
@@ -214,6 +216,49 @@ fn terms_as_keys_are_as_documented() {
     }
 }
 
+fn filtered_fixture(kind: Filter) -> PathBuf {
+    fixture().with_file_name(format!("v3-{kind:?}").to_lowercase())
+}
+
+/// The steps that made the fixtures with filters.
+fn write_filtered(root: &Path, filter: Filter) {
+    let options = Config { filter, ..config(2, 10_000) };
+    let index = Index::open(root, &options).expect("create");
+    for n in 0..240 {
+        index.put(&key(n), n).expect("put");
+    }
+    index.flush().expect("flush");
+    for n in 240..260 {
+        index.put(&key(n), n).expect("put");
+    }
+    // The reader wants a dictionary.
+    index.route(b"plain", Target::Term(b"shape"), Op::Put).expect("route");
+    index.close().expect("close");
+}
+
+#[test]
+fn filters_are_read_by_the_library_and_by_the_documented_format_alone() {
+    for filter in [Filter::Bloom, Filter::Fuse8] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let fixture = filtered_fixture(filter);
+        if std::env::var_os("LSM_WRITE_FIXTURES").is_some() {
+            std::fs::remove_dir_all(&fixture).unwrap_or_default();
+            write_filtered(&fixture, filter);
+        }
+        copy_dir(&fixture, dir.path());
+        verify(dir.path()).expect("sound");
+        let index = Index::open(dir.path(), &Config { filter, ..Config::default() }).expect("open");
+        let stats = index.stats().expect("stats");
+        assert_eq!((stats.total_segments, stats.filtered_segments), (4, 4));
+        let reader = Reader::open(dir.path());
+        for n in 0..2_000 {
+            let expected = (n < 260).then_some(Item::Id(n)).into_iter().collect();
+            assert_eq!(resolved(&index, &key(n)), expected);
+            assert_eq!(reader.get(&key(n)), expected);
+        }
+    }
+}
+
 /// The order of lists in postings is that of a hash table that depends on the processor's vector
 /// length; so files of other processors are as good, but not the same.
 #[cfg(target_arch = "x86_64")]
@@ -306,13 +351,13 @@ fn segments_hold_the_documented_bytes() {
     // Words of postings, low ids, high ids, tombstones, deltas, lanes.
     assert_eq!(numbers, [294, 718, 0, 0, 0, 2]);
     // Flushed up to record 736 of the log, level 2.
-    assert_eq!(hex(&segment[112..124]), "e00200000000000002010000");
+    assert_eq!(hex(&segment[128..140]), "e00200000000000002010000");
     // 294 + 718 values take 10 bits, the slots of the larger of two lanes 14.
     let entries = (115 * (26 + 14 + 10_usize)).div_ceil(8) + 8;
     // Pilots, remap, signatures, entries, cold bits and postings, each padded to 64 bytes.
     let sections = [42, 2 * 4, 115, entries, 115 * 2, 294 * 4];
     let padded = sections.map(|length| length.next_multiple_of(64));
-    assert_eq!(segment.len(), 128 + padded.iter().sum::<usize>());
+    assert_eq!(segment.len(), 192 + padded.iter().sum::<usize>());
 
     // The first segment at level 0 has a tombstone and a delta.
     let fresh = golden("epoch-00000001/lane-0001/00000000000000000006.seg");

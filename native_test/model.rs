@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lsm_index::{Config, Durability, HashKey, Index, Loader, Op, SMALLEST_LOG, Verify};
+use lsm_index::{Config, Durability, Filter, HashKey, Index, Loader, Op, SMALLEST_LOG, Verify};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 
@@ -71,6 +71,8 @@ struct Setting {
     lanes: u32,
     threshold: u32,
     verify: Verify,
+    /// Before and after each time it is opened anew.
+    filters: [Filter; 2],
     on_disk: bool,
     max_log_bytes: Option<u64>,
     hash_key: [u8; 16],
@@ -81,24 +83,33 @@ fn settings() -> impl Strategy<Value = Setting> {
         prop::sample::select(vec![1_u32, 3, 64]),
         prop::sample::select(vec![1_u32, 2, 5, 50, 10_000]),
         prop::sample::select(vec![Verify::Full, Verify::Fast]),
+        prop::array::uniform2(prop::sample::select(vec![
+            Filter::None,
+            Filter::Bloom,
+            Filter::Fuse8,
+        ])),
         prop::bool::weighted(0.4),
         prop::sample::select(vec![None, Some(SMALLEST_LOG)]),
         any::<[u8; 16]>(),
     )
-        .prop_map(|(lanes, threshold, verify, on_disk, max_log_bytes, hash_key)| Setting {
-            // Every lane of an index on disk costs file operations.
-            lanes: if on_disk { lanes.min(3) } else { lanes },
-            threshold,
-            verify,
-            on_disk,
-            max_log_bytes,
-            hash_key,
+        .prop_map(|(lanes, threshold, verify, filters, on_disk, max_log_bytes, hash_key)| {
+            Setting {
+                // Every lane of an index on disk costs file operations.
+                lanes: if on_disk { lanes.min(3) } else { lanes },
+                threshold,
+                verify,
+                filters,
+                on_disk,
+                max_log_bytes,
+                hash_key,
+            }
         })
 }
 
 struct Bench {
     index: Index,
     config: Config,
+    next_filter: Filter,
     dir: Option<tempfile::TempDir>,
     /// The log does not have everything.
     unlogged: bool,
@@ -110,6 +121,7 @@ impl Bench {
             num_lanes: Some(setting.lanes),
             compaction_threshold: Some(setting.threshold),
             verify: setting.verify,
+            filter: setting.filters[0],
             max_log_bytes: setting.max_log_bytes,
             hash_key: Some(HashKey(setting.hash_key)),
             ..Config::default()
@@ -119,7 +131,7 @@ impl Bench {
         let root = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
         let dir = setting.on_disk.then(|| tempfile::tempdir_in(root).expect("temporary directory"));
         let index = Self::open(&config, dir.as_ref());
-        Self { index, config, dir, unlogged: false }
+        Self { index, config, next_filter: setting.filters[1], dir, unlogged: false }
     }
 
     fn open(config: &Config, dir: Option<&tempfile::TempDir>) -> Index {
@@ -133,6 +145,7 @@ impl Bench {
         if self.dir.is_some() {
             self.index.close().expect("close");
             self.unlogged = false;
+            std::mem::swap(&mut self.config.filter, &mut self.next_filter);
             self.index = Self::open(&self.config, self.dir.as_ref());
         }
     }

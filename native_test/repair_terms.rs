@@ -198,7 +198,7 @@ fn an_emptied_lane_without_manifest_leaves_the_others_alone() {
 #[test]
 fn high_ids_are_kept_where_there_were_no_terms() {
     // The manifest; a hash function.
-    for (path, at) in [(Path::new(LANE).join("MANIFEST"), 30), (segment(1), 128)] {
+    for (path, at) in [(Path::new(LANE).join("MANIFEST"), 30), (segment(1), 192)] {
         let system = Simulated::new();
         let index = open(&system).expect("create");
         for n in 0..20 {

@@ -67,7 +67,7 @@ fn a_damaged_log_hides_none_of_its_files() {
 fn a_damaged_manifest_hides_none_of_its_segments() {
     let (system, _) = small();
     damage(&system, &Path::new(LANE).join("MANIFEST"), |bytes| bytes[30] ^= 1);
-    damage(&system, &segment(1), |bytes| bytes[128] ^= 1);
+    damage(&system, &segment(1), |bytes| bytes[192] ^= 1);
     let report = verified(&system);
     expect_all_files(&system, &report);
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();

@@ -1,12 +1,14 @@
-//! Look-ups of many keys at once, in stages, so that their cache misses overlap.
+//! Look-ups of many keys at once, in stages, so that their cache misses overlap. Filters are not asked:
+//! what they spare is waiting, and there is none left that would pay for them (benches/filters.rs).
 
 use crate::chain::{Chain, IdSet};
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
-use crate::lane::{Lane, Version};
+use crate::lane::Lane;
 use crate::segment::{Probe, Segment};
+use crate::version::{Asked, Version};
 use crate::view::Reader;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
@@ -162,7 +164,8 @@ impl Index {
             pending.retain(|key| {
                 let more = depth < key.version.segments.len();
                 if !more {
-                    reader.pay(key.lane, key.probe.fingerprint, depth);
+                    let asked = Asked { probed: depth, ..Asked::default() };
+                    reader.count(key.lane, key.probe.fingerprint, asked);
                     answers.take(key.place, &Chain::default());
                 }
                 more
@@ -194,7 +197,8 @@ impl Index {
                         return false;
                     }
                 };
-                reader.pay(lane, probe.fingerprint, depth + 1);
+                let asked = Asked { probed: depth + 1, present: 1, ..Asked::default() };
+                reader.count(lane, probe.fingerprint, asked);
                 let mut chain = Chain::default();
                 if chain.push(record) {
                     answers.take(place, &chain);

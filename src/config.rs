@@ -31,6 +31,23 @@ pub enum Verify {
     Fast,
 }
 
+/// What tells a look-up that a segment does not have the key, beside the byte that each segment keeps of
+/// every key it has. It takes a byte or so more for each, and pays where keys that are asked for are
+/// not there: see docs/design.md for figures.
+///
+/// Segments have the filter that was asked for when they were written. A lane, as its look-ups go,
+/// stops asking its filters where most keys are there, and then writes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// None. Those that segments have are not asked.
+    #[default]
+    None,
+    /// A blocked Bloom filter of 10 bits a key, which takes one cache line to ask.
+    Bloom,
+    /// A binary fuse filter of some 9 bits a key, which takes three.
+    Fuse8,
+}
+
 /// What a change survives once the call that made it has returned. Of an index without a path
 /// nothing is left after the process ends, whatever is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -67,6 +84,8 @@ pub struct Config {
     /// Where the segments' bytes are kept. In memory alone only [`Residency::Mlock`] and
     /// [`Residency::Heap`] make a difference.
     pub residency: Residency,
+    /// Filters of segments that are written from now on, and whether those there are asked.
+    pub filter: Filter,
     /// Counts what flushes and merges write, here and in all indexes that share it; whoever calls
     /// [`Index::work`](crate::Index::work) asks it when to.
     pub pace: Option<Arc<Pace>>,

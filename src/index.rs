@@ -8,14 +8,17 @@ use crate::MAX_KEY_LEN;
 use crate::census::Census;
 use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
-use crate::config::{Config, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Limits, Verify};
+use crate::config::{
+    Config, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Filter, Limits, Verify,
+};
 use crate::dictionary::Dictionary;
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
+use crate::freed::Freed;
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher};
 use crate::key::Key;
-use crate::lane::{Closed, Keeper, Lane, Version};
+use crate::lane::{Closed, Keeper, Lane};
 use crate::lock::DirectoryLock;
 use crate::pace::Pace;
 use crate::purge::Purge;
@@ -31,6 +34,7 @@ use crate::stats::Counters;
 use crate::stripes::Stripes;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, OnceLock};
+use crate::version::Version;
 use crate::view::{Reader, View};
 use crate::wal::{Scan, Wal};
 
@@ -51,8 +55,10 @@ pub struct Index {
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
+    pub(crate) freed: Freed,
     pace: Option<Arc<Pace>>,
     pub(crate) residency: Residency,
+    pub(crate) filter: Filter,
     pub(crate) dictionary: Dictionary,
     pub(crate) high_ids: HighIds,
     root: Option<PathBuf>,
@@ -157,8 +163,10 @@ impl Index {
             limits: config.limits(),
             verify: config.verify,
             counters: Counters::default(),
+            freed: Freed::default(),
             pace: config.pace.clone(),
             residency: config.residency,
+            filter: config.filter,
             root: None,
             lock: Mutex::new(None),
             closed: Closed::default(),
@@ -260,6 +268,7 @@ impl Index {
             readers: &self.readers,
             pace: self.pace.as_deref(),
             residency: self.residency,
+            filter: self.filter,
         }
     }
 
@@ -299,7 +308,12 @@ impl Index {
 
     #[inline]
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader { pin: self.readers.pin(), verify: self.verify, work_waits: &self.work_waits }
+        Reader {
+            pin: self.readers.pin(),
+            verify: self.verify,
+            filter: self.filter,
+            work_waits: &self.work_waits,
+        }
     }
 
     /// What the layers say of a key, if that is not more than `most` ids to walk.
@@ -360,6 +374,7 @@ impl Index {
         }
         self.readers.close();
         self.dictionary.clear();
+        self.give_all_back();
         lock.take();
         flushed.and(rest)
     }

@@ -18,14 +18,15 @@ use crate::chain::Chain;
 use crate::compaction::Rent;
 use crate::config::{Limits, Verify};
 use crate::error::{Error, Result};
+use crate::filtering::Filtering;
 use crate::hash::Fingerprint;
 use crate::incoming::Incoming;
 use crate::overlay::Overlay;
 use crate::rcu::{Pin, Published, Readers};
 use crate::record::RecordRef;
-use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::version::Version;
 use crate::view::{Changing, Reader, View};
 
 /// One lane.
@@ -38,6 +39,7 @@ pub(crate) struct Lane {
     gate: Mutex<()>,
     pub(crate) live: AtomicU64,
     pub(crate) rent: Rent,
+    pub(crate) filtering: Filtering,
 }
 
 /// What the lane holds.
@@ -84,23 +86,6 @@ impl Logged {
             }
             None => self.partial = true,
         }
-    }
-}
-
-/// The lane's segments, newest first, with their levels.
-#[derive(Debug, Default)]
-pub(crate) struct Version {
-    pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) levels: Vec<u8>,
-    /// Keys and listed ids of all segments together: what the limits of overlays refer to.
-    pub(crate) weight: usize,
-}
-
-impl Version {
-    pub(crate) fn new(segments: Vec<(u8, Arc<Segment>)>) -> Self {
-        let weight = segments.iter().map(|(_, s)| s.weight()).sum();
-        let (levels, segments) = segments.into_iter().unzip();
-        Self { segments, levels, weight }
     }
 }
 
@@ -163,6 +148,7 @@ impl Lane {
             gate: Mutex::new(()),
             live: AtomicU64::new(live_keys),
             rent: Rent::default(),
+            filtering: Filtering::default(),
         };
         lane.change().version = Arc::new(version);
         lane
@@ -231,8 +217,8 @@ impl Lane {
             return self.lookup_all(fingerprint, reader.verify, most, f);
         };
         let mut chain = Chain::default();
-        let asked = version.ask(fingerprint, reader.verify, &mut chain)?;
-        reader.pay(self, fingerprint, asked);
+        let asked = version.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
+        reader.count(self, fingerprint, asked);
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
@@ -261,7 +247,7 @@ impl Lane {
             (chain.to_owned_deltas(), Arc::clone(&state.version))
         };
         let mut chain = Chain::of(&deltas);
-        version.ask(fingerprint, verify, &mut chain)?;
+        version.ask(fingerprint, verify, false, &mut chain)?;
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
@@ -274,8 +260,9 @@ impl Lane {
     ) -> Result<bool> {
         let mut chain = Chain::default();
         if let Some(version) = self.view(&reader.pin).settled(fingerprint)? {
-            let asked = version.ask(fingerprint, reader.verify, &mut chain)?;
-            reader.pay(self, fingerprint, asked);
+            let asked =
+                version.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
+            reader.count(self, fingerprint, asked);
             return Ok(chain.contains(id));
         }
         let version = {
@@ -289,7 +276,7 @@ impl Lane {
             }
             Arc::clone(&state.version)
         };
-        version.ask(fingerprint, reader.verify, &mut chain)?;
+        version.ask(fingerprint, reader.verify, false, &mut chain)?;
         Ok(chain.contains(id))
     }
 
@@ -357,41 +344,5 @@ impl State {
     pub(crate) fn freeze_if_full(&mut self, limits: Limits) -> bool {
         let full = self.active.weight() >= limits.flush_weight(self.version.weight);
         full && self.frozen.is_none() && self.freeze()
-    }
-}
-
-impl Version {
-    /// Refuses a set with ids out of range, which a damaged segment can hold: a change would put
-    /// the set into a new segment, under a sound checksum, with other ids.
-    pub(crate) fn check_ids(&self, fingerprint: Fingerprint, set: &Chain<'_>) -> Result<()> {
-        if set.is_in_range() {
-            return Ok(());
-        }
-        for segment in &self.segments {
-            if let Some(record) = segment.get(fingerprint, Verify::Full)?
-                && !record.is_in_range()
-            {
-                return Err(Error::corrupt(segment.path(), 0, "a list has an id out of range"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what the segments say of a key, newest first. How many were asked.
-    #[inline]
-    pub(crate) fn ask<'a>(
-        &'a self,
-        fingerprint: Fingerprint,
-        verify: Verify,
-        chain: &mut Chain<'a>,
-    ) -> Result<usize> {
-        for (i, segment) in self.segments.iter().enumerate() {
-            if let Some(record) = segment.get(fingerprint, verify)?
-                && chain.push(record)
-            {
-                return Ok(i + 1);
-            }
-        }
-        Ok(self.segments.len())
     }
 }

@@ -29,7 +29,9 @@ mod config;
 mod dictionary;
 mod epoch;
 mod error;
+mod filtering;
 mod frame;
+mod freed;
 pub mod fs;
 mod grace;
 mod hash;
@@ -69,6 +71,7 @@ mod stats;
 mod stripes;
 mod sync;
 mod verify;
+mod version;
 mod view;
 mod wal;
 mod word;
@@ -80,7 +83,7 @@ mod nif;
 pub use chain::IdSet;
 pub use change::Op;
 pub use config::{
-    Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability,
+    Config, DEFAULT_COMPACTION_THRESHOLD, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Filter,
     SMALLEST_LOG, Verify,
 };
 pub use dictionary::TERM_ID_FLAG;
@@ -100,7 +103,7 @@ pub use residency::Residency;
 pub use routes::{Most, Target};
 pub use slots::SlotTable;
 pub use stamp::{MAX_STAMP_LEN, Pending};
-pub use stats::{Memory, Stats};
+pub use stats::{Memory, SectionBytes, Stats};
 pub use verify::{CheckedFile, Progress, Report, Verifier, verify, verify_on};
 pub use wal::LostBytes;
 pub use write::{Attempt, Change};

@@ -108,7 +108,9 @@ impl Index {
     /// Pairs of keys that were there already went through the log, or past it.
     pub(crate) fn finish_load(&self) -> Result<()> {
         self.check_writable()?;
-        self.sync()
+        let synced = self.sync();
+        self.give_back();
+        synced
     }
 
     fn load_lane(&self, number: usize, mut pairs: Vec<(Fingerprint, u32)>) -> Result<()> {

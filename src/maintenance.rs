@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::config::Filter;
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::residency::Residency;
+use crate::segment::Segment;
 use crate::stats::{Counters, Memory, Stats};
 use crate::sync::atomic::Ordering;
+use crate::version::Version;
+use crate::view::View;
 use crate::wal::Wal;
 
 impl Index {
@@ -54,6 +58,7 @@ impl Index {
                 return Err(e);
             }
         }
+        self.give_back_now_and_then();
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
         Ok(self.claim_wakeup())
@@ -266,6 +271,10 @@ impl Index {
             stats.lanes_to_flush += u64::from(state.frozen.is_some());
             let segments = &state.version.segments;
             stats.total_segments += segments.len() as u64;
+            let filtered = segments.iter().filter(|segment| segment.has_filter()).count();
+            stats.filtered_segments += filtered as u64;
+            let asks = self.filter != Filter::None && filtered > 0 && lane.filtering.pays();
+            stats.filtering_lanes += u64::from(asks);
             stats.max_segments_per_lane = stats.max_segments_per_lane.max(segments.len() as u64);
             for segment in segments {
                 stats.total_segment_entries += segment.keys() as u64;
@@ -307,10 +316,13 @@ impl Index {
         };
         for lane in self.lanes() {
             let state = lane.state();
-            memory.tables += size_of::<Lane>() as u64;
+            let of_segments = state.version.segments.len() * (Segment::STRUCT + size_of::<usize>());
+            let of_lane = size_of::<Lane>() + size_of::<Version>() + size_of::<View>();
+            memory.tables += (of_lane + of_segments) as u64;
             memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
             for segment in &state.version.segments {
                 let bytes = segment.allocated() as u64;
+                segment.add_sections(&mut memory.sections);
                 if segment.is_mapped_file() {
                     memory.mapped_files += bytes;
                 } else {

@@ -1,6 +1,6 @@
 //! A segment's bytes: its mapped file, or memory for what is small or has no file.
 //! Unsafe code of the engine is here and in `rcu.rs` alone.
-#![expect(unsafe_code, reason = "mapping a file is unsafe by nature; argued below")]
+#![expect(unsafe_code, reason = "mapping a file and calling C are unsafe by nature; argued below")]
 
 use std::fs::File;
 use std::io;
@@ -244,6 +244,16 @@ impl Deref for MappedBytes {
             Bytes::Anonymous(pages) => &pages.map[..pages.len],
             Bytes::Heap(bytes) => bytes,
         }
+    }
+}
+
+/// Gives back to the system what was freed and the C library keeps: glibc until all that comes after it is
+/// freed too, and what is last in a thread's heap in any case. Others know no such call.
+pub(crate) fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes a number, may be called by any thread at any time, and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

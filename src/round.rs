@@ -59,7 +59,10 @@ impl Index {
         let Some(mut round) = rounds.under_way.take() else { return Ok(false) };
         match self.do_piece(&mut round) {
             Ok(true) => rounds.under_way = Some(round),
-            Ok(false) => (rounds.done, rounds.refused) = (round.number, false),
+            Ok(false) => {
+                (rounds.done, rounds.refused) = (round.number, false);
+                self.give_back();
+            }
             Err(e) => {
                 rounds.refused |= matches!(e, Error::Corrupt { .. });
                 return Err(e);

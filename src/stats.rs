@@ -52,6 +52,10 @@ pub struct Stats {
     /// Segments that [`Residency::Mlock`](crate::Residency::Mlock) is asked for but not had, small
     /// ones among them, which are not mapped.
     pub unlocked_segments: u64,
+    /// Segments with a [`Filter`](crate::Filter).
+    pub filtered_segments: u64,
+    /// Lanes that ask the filters of theirs: those of whose look-ups enough are of absent keys.
+    pub filtering_lanes: u64,
     /// Bytes of segment files on disk.
     pub disk_bytes: u64,
     /// Overlays flushed since open.
@@ -109,13 +113,36 @@ pub struct Memory {
     pub tables: u64,
     /// The dictionary of terms.
     pub dictionary: u64,
+    /// What the segments' files (or memory) have in them.
+    pub sections: SectionBytes,
+}
+
+/// Bytes of segments by section, each with its padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionBytes {
+    /// Sizes and checksums.
+    pub headers: u64,
+    /// Of the perfect hash functions.
+    pub pilots: u64,
+    /// Of them too.
+    pub remap: u64,
+    /// A byte of each key's fingerprint.
+    pub signatures: u64,
+    /// Most of the rest, and the values.
+    pub entries: u64,
+    /// What only [`Verify::Full`](crate::Verify::Full) reads.
+    pub cold: u64,
+    /// Lists of ids.
+    pub postings: u64,
+    /// [`Filter`](crate::Filter)s.
+    pub filters: u64,
 }
 
 impl Memory {
-    /// All parts together.
+    /// All parts together; [`Memory::sections`] are within them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { overlays, mapped_files, private_segments, tables, dictionary } = *self;
+        let Self { overlays, mapped_files, private_segments, tables, dictionary, .. } = *self;
         overlays + mapped_files + private_segments + tables + dictionary
     }
 }

@@ -4,14 +4,15 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::compaction::SAMPLED;
-use crate::config::Verify;
+use crate::config::{Filter, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::lane::{Lane, State, Version};
+use crate::lane::{Lane, State};
 use crate::presence::Presence;
 use crate::rcu::{Pin, Published};
 use crate::sync::RwLockWriteGuard;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::version::{Asked, Version};
 
 /// Which segments there are, and of which keys the overlays may have changes.
 #[derive(Debug, Default)]
@@ -56,17 +57,30 @@ impl View {
 pub(crate) struct Reader<'i> {
     pub(crate) pin: Pin<'i, View>,
     pub(crate) verify: Verify,
+    pub(crate) filter: Filter,
     /// To be set when there is work for who is idle.
     pub(crate) work_waits: &'i AtomicBool,
 }
 
 impl Reader<'_> {
-    /// Counts, for some of all look-ups, that segments of the lane were asked which a merge would
-    /// have spared them.
+    /// Whether the lane's filters are to be asked.
     #[inline]
-    pub(crate) fn pay(&self, lane: &Lane, fingerprint: Fingerprint, segments: usize) {
-        if segments > 1 && fingerprint.is_sample(SAMPLED) && lane.take_rent(segments - 1) {
+    pub(crate) fn filters(&self, lane: &Lane) -> bool {
+        self.filter != Filter::None && lane.filtering.pays()
+    }
+
+    /// Counts, for some of all look-ups, what they met in the lane's segments: such as a merge would
+    /// have spared them, and such as filters would.
+    #[inline]
+    pub(crate) fn count(&self, lane: &Lane, fingerprint: Fingerprint, asked: Asked) {
+        if !fingerprint.is_sample(SAMPLED) {
+            return;
+        }
+        if asked.probed > 1 && lane.take_rent(asked.probed - 1) {
             self.work_waits.store(true, Ordering::SeqCst);
+        }
+        if self.filter != Filter::None {
+            lane.filtering.count(asked.present, asked.absent());
         }
     }
 }

@@ -108,6 +108,10 @@ defmodule LsmIndexTest do
       assert LsmIndex.count(index) == 1_001
 
       {total, parts} = Map.pop!(LsmIndex.memory(index), :total)
+      {sections, parts} = Map.pop!(parts, :sections)
+      assert %{signatures: signatures, filters: 0} = sections
+      assert signatures >= 1_000
+      assert sections |> Map.values() |> Enum.sum() <= parts.private_segments
       assert total > 12_000
       assert Enum.all?(parts, fn {_part, bytes} -> is_integer(bytes) and bytes >= 0 end)
       assert total == parts |> Map.values() |> Enum.sum()

@@ -128,7 +128,7 @@ fn is_number(path: &Path, sound: &[u8], at: usize, end: usize) -> bool {
     let record = records.iter().find(|&&(start, end)| (start..end).contains(&at));
     match record {
         Some((start, _)) => end - start <= if is_log(path) { 32 } else { 8 },
-        None => path.extension().is_none_or(|e| e != "seg") || end <= 128,
+        None => path.extension().is_none_or(|e| e != "seg") || end <= 192,
     }
 }
 
@@ -191,14 +191,20 @@ fn seal(path: &Path, bytes: &mut [u8], sound: &[u8]) {
         let word_bits = values.next_power_of_two().ilog2();
         let width = 26 + SlotTable::new(lanes as u32).rank_bits() + word_bits;
         let entries = (keys * width as usize).div_ceil(8) + 8;
-        let sections = [buckets, 4 * (slots - keys), keys, entries, 2 * keys, 4 * postings];
-        let mut start = 128;
+        let filter = match sound[138] {
+            0 => 0,
+            1 => 64 * word(sound, 116),
+            _ => (word(sound, 116) + 2) << sound[139],
+        };
+        let remap = 4 * (slots - keys);
+        let sections = [buckets, remap, keys, entries, 2 * keys, 4 * postings, filter];
+        let mut start = 192;
         for (number, len) in sections.into_iter().enumerate() {
             let end = (start + len).next_multiple_of(64);
             put_checksum(bytes, 88 + 4 * number, crc(&bytes[start..end]));
             start = end;
         }
-        put_checksum(bytes, 124, crc(&bytes[..124]));
+        put_checksum(bytes, 188, crc(&bytes[..188]));
     } else {
         let end = bytes.len() - 4;
         put_checksum(bytes, end, crc(&bytes[..end]));

@@ -5,8 +5,9 @@ use super::policy::{self, BOTTOM, LEVEL_0, Merge};
 use super::worker::{Output, Upkeep};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::lane::{Frozen, Keeper, Lane, Version};
+use crate::lane::{Frozen, Keeper, Lane};
 use crate::sync::atomic::Ordering;
+use crate::version::Version;
 
 impl Lane {
     /// Writes pairs (ascending, distinct) whose keys the lane does not know straight into a

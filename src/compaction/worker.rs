@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use super::merge::merge;
 use super::policy::{self, BOTTOM, Merge, Shape};
+use crate::config::Filter;
 use crate::dictionary::Dictionary;
 use crate::epoch::{is_segment, segment_path};
 use crate::error::Result;
 use crate::fs::Fs;
-use crate::lane::{Frozen, Keeper, Lane, Logged, Version};
+use crate::lane::{Frozen, Keeper, Lane, Logged};
 use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::overlay::Overlay;
@@ -21,6 +22,7 @@ use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::slots::SlotTable;
 use crate::stats::Counters;
 use crate::sync::atomic::Ordering;
+use crate::version::Version;
 use crate::view::View;
 use crate::wal::Wal;
 
@@ -35,6 +37,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) readers: &'i Arc<Readers<View>>,
     pub(crate) pace: Option<&'i Pace>,
     pub(crate) residency: Residency,
+    pub(crate) filter: Filter,
 }
 
 impl Upkeep<'_> {
@@ -259,7 +262,8 @@ impl Lane {
         keeper.next_number += 1;
         let leads_to_terms = upkeep.dictionary.is_in_use();
         let origin = Origin { lane: self.number, number, level, flushed, leads_to_terms };
-        let bytes = records.finish_in(origin, upkeep.slots, upkeep.residency)?;
+        let filter = if self.filtering.pays() { upkeep.filter } else { Filter::None };
+        let bytes = records.finish_as(origin, upkeep.slots, filter, upkeep.residency)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if let Some(pace) = upkeep.pace {
             pace.spend(bytes.len());

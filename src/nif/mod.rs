@@ -39,7 +39,7 @@ rustler::init!("Elixir.LsmIndex.Native");
 rustler::atoms! {
     ok, error, nil, busy, large, more, done, wait, put, delete, full, fast, verify,
     num_lanes, compaction_threshold, hash_key, durability, max_log_bytes, recover, lsm_index_work,
-    residency, mmap, populate, mlock, heap,
+    residency, mmap, populate, mlock, heap, filter, none, bloom, fuse8,
     memory, os, sync, strict, salvage, changed, unchanged, emptied,
 }
 

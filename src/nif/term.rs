@@ -11,7 +11,7 @@ use super::error::invalid_argument;
 use super::key::key_within;
 use crate::chain::IdSet;
 use crate::change::Op;
-use crate::config::{Config, Durability, Verify};
+use crate::config::{Config, Durability, Filter, Verify};
 use crate::hash::{Fingerprint, HashKey};
 use crate::index::Index;
 use crate::residency::Residency;
@@ -155,6 +155,13 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         Some(Ok(atom)) if atom == super::heap() => Residency::Heap,
         Some(_) => return Err(invalid_argument(env, "the residency is unknown")),
     };
+    let filter = match get(super::filter()).map(|value| value.decode::<Atom>()) {
+        None => Filter::default(),
+        Some(Ok(atom)) if atom == super::none() => Filter::None,
+        Some(Ok(atom)) if atom == super::bloom() => Filter::Bloom,
+        Some(Ok(atom)) if atom == super::fuse8() => Filter::Fuse8,
+        Some(_) => return Err(invalid_argument(env, "the filter is unknown")),
+    };
     let hash_key = match get(super::hash_key()).map(Binary::from_term) {
         None => None,
         Some(Ok(binary)) => match <[u8; 16]>::try_from(binary.as_slice()) {
@@ -175,6 +182,7 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
         max_log_bytes,
         salvage,
         residency,
+        filter,
         pace: Some(Arc::clone(&PACE)),
     })
 }

@@ -123,6 +123,8 @@ fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("tombstones", stats.tombstones),
                 ("lanes_to_flush", stats.lanes_to_flush),
                 ("unlocked_segments", stats.unlocked_segments),
+                ("filtered_segments", stats.filtered_segments),
+                ("filtering_lanes", stats.filtering_lanes),
                 ("disk_bytes", stats.disk_bytes),
                 ("flushes", stats.flushes),
                 ("merges", stats.merges),
@@ -171,7 +173,21 @@ fn recovery<'a>(env: Env<'a>, recovery: &Recovery) -> Term<'a> {
 fn memory<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         let memory = index.memory()?;
-        Ok(numbers(
+        let sections = memory.sections;
+        let sections = numbers(
+            env,
+            &[
+                ("headers", sections.headers),
+                ("pilots", sections.pilots),
+                ("remap", sections.remap),
+                ("signatures", sections.signatures),
+                ("entries", sections.entries),
+                ("cold", sections.cold),
+                ("postings", sections.postings),
+                ("filters", sections.filters),
+            ],
+        );
+        let parts = numbers(
             env,
             &[
                 ("overlays", memory.overlays),
@@ -181,6 +197,7 @@ fn memory<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
                 ("dictionary", memory.dictionary),
                 ("total", memory.total()),
             ],
-        ))
+        );
+        Ok(with(parts, [("sections", sections)]))
     })
 }

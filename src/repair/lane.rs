@@ -243,7 +243,8 @@ fn next_number(fs: &Fs, dir: &Path) -> Result<u64> {
     Ok(newest.map_or(1, |number| number + 1))
 }
 
-/// A segment with nothing wrong but its hash function, which is made anew of the fingerprints;
+/// A segment with nothing wrong but its hash function, which is made anew of the fingerprints, or its
+/// filter, which it does without;
 /// `expected`: its lane and number.
 fn rehashed(fs: &Fs, path: &Path, slots: &SlotTable, expected: (u32, u64)) -> Option<Segment> {
     let bytes = MappedBytes::open(fs, path).ok()?;

@@ -15,6 +15,7 @@ pub(super) struct Sections<'b> {
     pub(super) entries: &'b [u8],
     pub(super) cold: &'b [[u8; 2]],
     pub(super) postings: &'b [[u8; 4]],
+    pub(super) filter: &'b [u8],
 }
 
 self_cell!(
@@ -39,6 +40,7 @@ impl Body {
                 entries: section(Section::Entries),
                 cold: section(Section::Cold).as_chunks().0,
                 postings: section(Section::Postings).as_chunks().0,
+                filter: section(Section::Filter),
             }
         })
     }

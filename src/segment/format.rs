@@ -1,18 +1,20 @@
-//! The bytes of a segment: a header of 128 bytes, then sections on 64-byte boundaries.
+//! The bytes of a segment: a header of 192 bytes, then sections on 64-byte boundaries.
 //! `docs/format.md` holds the same table for readers; a golden-file test holds both.
 
 use std::ops::Range;
 use std::path::Path;
 
 use super::entries::Packing;
+use super::filter::FilterParams;
 use super::mph::MphParams;
 use super::packed::Values;
+use crate::config::Filter;
 use crate::error::{Error, Result};
 use crate::frame::{FORMAT_VERSION, check_version, long, word};
 use crate::slots::SlotTable;
 
 pub(crate) const MAGIC: &[u8; 8] = b"LSMI-SEG";
-pub(crate) const HEADER_LEN: usize = 128;
+pub(crate) const HEADER_LEN: usize = 192;
 const ALIGN: u64 = 64;
 
 const VERSION_AT: usize = 8;
@@ -30,10 +32,16 @@ const TOMBSTONES_AT: usize = 76;
 const DELTAS_AT: usize = 80;
 const NUM_LANES_AT: usize = 84;
 const CHECKSUMS_AT: usize = 88;
-const FLUSHED_AT: usize = 112;
-const LEVEL_AT: usize = 120;
-const LEADS_TO_TERMS_AT: usize = 121;
-const CHECKSUM_AT: usize = 124;
+const FILTER_BLOCKS_AT: usize = 116;
+const FILTER_SEED_AT: usize = 120;
+const FLUSHED_AT: usize = 128;
+const LEVEL_AT: usize = 136;
+const LEADS_TO_TERMS_AT: usize = 137;
+const FILTER_AT: usize = 138;
+const FILTER_BLOCK_LOG_AT: usize = 139;
+const CHECKSUM_AT: usize = 188;
+
+const FILTERS: [Filter; 3] = [Filter::None, Filter::Bloom, Filter::Fuse8];
 
 /// The sections in file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +52,18 @@ pub(crate) enum Section {
     Entries,
     Cold,
     Postings,
+    Filter,
 }
 
 impl Section {
-    pub(crate) const ALL: [Section; 6] = [
+    pub(crate) const ALL: [Section; 7] = [
         Section::Pilots,
         Section::Remap,
         Section::Signatures,
         Section::Entries,
         Section::Cold,
         Section::Postings,
+        Section::Filter,
     ];
 }
 
@@ -77,24 +87,30 @@ pub(crate) struct Header {
     pub(crate) num_lanes: u32,
     pub(crate) mph: MphParams,
     pub(crate) values: Values,
+    pub(crate) filter: FilterParams,
     pub(crate) tombstones: u32,
     pub(crate) deltas: u32,
     /// CRC32 per section, padding included.
-    pub(crate) checksums: [u32; 6],
+    pub(crate) checksums: [u32; 7],
 }
 
 /// Where the sections lie; a function of the header's counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    starts: [u64; 7],
-    lengths: [u64; 6],
+    starts: [u64; 8],
+    lengths: [u64; 7],
     /// How entries lie in theirs.
     pub(crate) packing: Packing,
 }
 
 impl Layout {
     /// `rank_bits`: what tells the slots of one lane apart.
-    pub(crate) fn new(mph: &MphParams, values: &Values, rank_bits: u32) -> Self {
+    pub(crate) fn new(
+        mph: &MphParams,
+        values: &Values,
+        filter: &FilterParams,
+        rank_bits: u32,
+    ) -> Self {
         let packing = Packing::new(rank_bits, values.bits());
         let lengths = [
             mph.buckets,
@@ -103,8 +119,9 @@ impl Layout {
             packing.bytes(mph.keys),
             mph.keys * 2,
             u64::from(values.postings) * 4,
+            filter.byte_len(),
         ];
-        let mut starts = [HEADER_LEN as u64; 7];
+        let mut starts = [HEADER_LEN as u64; 8];
         for (i, length) in lengths.iter().enumerate() {
             starts[i + 1] = (starts[i] + length).next_multiple_of(ALIGN);
         }
@@ -123,11 +140,15 @@ impl Layout {
     }
 
     pub(crate) fn file_len(&self) -> u64 {
-        self.starts[6]
+        self.starts[7]
     }
 }
 
 impl Header {
+    fn layout(&self, slots: &SlotTable) -> Layout {
+        Layout::new(&self.mph, &self.values, &self.filter, slots.rank_bits())
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[..8].copy_from_slice(MAGIC);
@@ -135,6 +156,8 @@ impl Header {
         out[LANE_AT..][..4].copy_from_slice(&self.origin.lane.to_le_bytes());
         out[LEVEL_AT] = self.origin.level;
         out[LEADS_TO_TERMS_AT] = self.origin.leads_to_terms.into();
+        out[FILTER_AT] = self.filter.kind as u8;
+        out[FILTER_BLOCK_LOG_AT] = self.filter.block_log;
         for (at, value) in [
             (NUMBER_AT, self.origin.number),
             (FLUSHED_AT, self.origin.flushed),
@@ -143,6 +166,7 @@ impl Header {
             (SLOTS_AT, self.mph.slots),
             (SEED_AT, self.mph.seed),
             (MULTIPLIER_AT, self.mph.multiplier),
+            (FILTER_SEED_AT, self.filter.seed),
         ] {
             out[at..][..8].copy_from_slice(&value.to_le_bytes());
         }
@@ -153,6 +177,7 @@ impl Header {
             (TOMBSTONES_AT, self.tombstones),
             (DELTAS_AT, self.deltas),
             (NUM_LANES_AT, self.num_lanes),
+            (FILTER_BLOCKS_AT, self.filter.blocks),
         ] {
             out[at..][..4].copy_from_slice(&value.to_le_bytes());
         }
@@ -177,6 +202,9 @@ impl Header {
         if crc32fast::hash(&header[..CHECKSUM_AT]) != word(&header[CHECKSUM_AT..]) {
             return Err(Error::corrupt(path, CHECKSUM_AT, "the header's checksum does not match"));
         }
+        let Some(&filter) = FILTERS.get(usize::from(header[FILTER_AT])) else {
+            return Err(Error::corrupt(path, FILTER_AT, "a filter of an unknown kind"));
+        };
         let decoded = Self {
             origin: Origin {
                 lane: word(&header[LANE_AT..]),
@@ -199,6 +227,12 @@ impl Header {
                 postings: word(&header[POSTINGS_AT..]),
                 has_tombstones: word(&header[TOMBSTONES_AT..]) > 0,
             },
+            filter: FilterParams {
+                kind: filter,
+                block_log: header[FILTER_BLOCK_LOG_AT],
+                blocks: word(&header[FILTER_BLOCKS_AT..]),
+                seed: long(&header[FILTER_SEED_AT..]),
+            },
             tombstones: word(&header[TOMBSTONES_AT..]),
             deltas: word(&header[DELTAS_AT..]),
             checksums: std::array::from_fn(|i| word(&header[CHECKSUMS_AT + 4 * i..])),
@@ -209,10 +243,12 @@ impl Header {
             return Err(Error::corrupt(path, NUM_LANES_AT, what));
         }
         let special = u64::from(decoded.tombstones) + u64::from(decoded.deltas);
-        if !decoded.mph.plausible() || !decoded.values.plausible() || special > decoded.mph.keys {
+        let plausible =
+            decoded.mph.plausible() && decoded.values.plausible() && decoded.filter.plausible();
+        if !plausible || special > decoded.mph.keys {
             return Err(Error::corrupt(path, KEYS_AT, "the header's counts contradict each other"));
         }
-        let layout = Layout::new(&decoded.mph, &decoded.values, slots.rank_bits());
+        let layout = decoded.layout(slots);
         if layout.file_len() != bytes.len() as u64 {
             let what = format!("{} bytes where {} belong", bytes.len(), layout.file_len());
             return Err(Error::corrupt(path, bytes.len(), what));
@@ -232,13 +268,10 @@ mod tests {
     fn header() -> Header {
         let mph = MphParams { keys: 100, buckets: 37, slots: 101, seed: 5, multiplier: 1 };
         let values = Values { low_ids: 20, high_ids: 7, postings: 10, has_tombstones: true };
-        let checksums = [1, 2, 3, 4, 5, 6];
+        let checksums = [1, 2, 3, 4, 5, 6, 7];
+        let filter = FilterParams { kind: Filter::Fuse8, block_log: 6, blocks: 9, seed: 8 };
         let origin = Origin { lane: 3, number: 9, level: 2, flushed: 7, leads_to_terms: true };
-        Header { origin, num_lanes: 64, mph, values, tombstones: 1, deltas: 2, checksums }
-    }
-
-    fn layout(header: &Header) -> Layout {
-        Layout::new(&header.mph, &header.values, slots().rank_bits())
+        Header { origin, num_lanes: 64, mph, values, filter, tombstones: 1, deltas: 2, checksums }
     }
 
     /// The header with nothing behind it but zeros.
@@ -251,14 +284,14 @@ mod tests {
     #[test]
     fn the_header_survives_a_round_trip() {
         let header = header();
-        let layout = layout(&header);
+        let layout = header.layout(&slots());
         let found = decode(&header, layout.file_len() as usize);
         assert_eq!(found.expect("sound"), (header, layout));
     }
 
     #[test]
     fn sections_are_aligned_and_apart() {
-        let layout = layout(&header());
+        let layout = header().layout(&slots());
         let mut end = HEADER_LEN;
         for section in Section::ALL {
             let padded = layout.padded(section);
@@ -298,8 +331,33 @@ mod tests {
     }
 
     #[test]
+    fn filters_that_cannot_be_are_refused() {
+        let len = header().layout(&slots()).file_len() as usize;
+        let refused = |change: &dyn Fn(&mut FilterParams)| {
+            let mut header = header();
+            change(&mut header.filter);
+            matches!(decode(&header, len), Err(Error::Corrupt { .. }))
+        };
+        assert!(!refused(&|_| ()));
+        assert!(refused(&|filter| filter.kind = Filter::None));
+        assert!(refused(&|filter| filter.kind = Filter::Bloom));
+        for block_log in [0, 5, 7, 19, 64, u8::MAX] {
+            assert!(refused(&|filter| filter.block_log = block_log));
+        }
+        for blocks in [0, 8, 10, u32::MAX] {
+            assert!(refused(&|filter| filter.blocks = blocks));
+        }
+        let mut bytes = header().encode();
+        bytes[FILTER_AT] = 3;
+        let checksum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+        bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        let decoded = Header::decode(Path::new("x"), &bytes, &slots());
+        assert!(matches!(decoded, Err(Error::Corrupt { offset: 138, .. })));
+    }
+
+    #[test]
     fn lanes_that_are_not_the_indexs_are_refused() {
-        let len = layout(&header()).file_len() as usize;
+        let len = header().layout(&slots()).file_len() as usize;
         for (num_lanes, lane) in
             [(0, 0), (1, 0), (63, 3), (65, 3), (16_385, 3), (u32::MAX, 3), (64, 64), (64, u32::MAX)]
         {

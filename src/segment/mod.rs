@@ -3,6 +3,7 @@
 
 mod body;
 mod entries;
+mod filter;
 mod format;
 mod mph;
 mod packed;

@@ -6,17 +6,18 @@ use prefetch_index::prefetch_index;
 
 use super::body::{Body, Sections};
 use super::entries::{hot_bits, hot_parts};
-use super::format::{Header, Layout, Origin, Section};
+use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::Mph;
 use super::packed::Values;
 use super::writer::DELTA_FLAG;
-use crate::config::Verify;
+use crate::config::{Filter, Verify};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::hash::Fingerprint;
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::record::{Ids, RecordRef};
 use crate::slots::SlotTable;
+use crate::stats::SectionBytes;
 use crate::word::Unpacked;
 
 /// An open segment.
@@ -47,6 +48,10 @@ impl Probe {
 }
 
 impl Segment {
+    /// Bytes of what describes the bytes.
+    pub(crate) const STRUCT: usize =
+        size_of::<Self>() + size_of::<MappedBytes>() + size_of::<Sections<'_>>();
+
     /// Opens a segment file: header, length and the hash function's checksums are checked, the
     /// other sections only by [`Segment::check`].
     pub(crate) fn open(
@@ -145,6 +150,29 @@ impl Segment {
     /// Whether every record is a whole, non-empty set, as at the bottom.
     pub(crate) fn is_plain(&self) -> bool {
         self.header.tombstones == 0 && self.header.deltas == 0
+    }
+
+    pub(crate) fn has_filter(&self) -> bool {
+        self.header.filter.kind != Filter::None
+    }
+
+    /// Adds the bytes of each section.
+    pub(crate) fn add_sections(&self, sums: &mut SectionBytes) {
+        let len = |section| self.layout.padded(section).len() as u64;
+        sums.headers += HEADER_LEN as u64;
+        sums.pilots += len(Section::Pilots);
+        sums.remap += len(Section::Remap);
+        sums.signatures += len(Section::Signatures);
+        sums.entries += len(Section::Entries);
+        sums.cold += len(Section::Cold);
+        sums.postings += len(Section::Postings);
+        sums.filters += len(Section::Filter);
+    }
+
+    /// Whether the filter says that the key is not there.
+    #[inline]
+    pub(crate) fn excludes(&self, fingerprint: Fingerprint) -> bool {
+        !self.header.filter.may_have(self.body.sections().filter, fingerprint)
     }
 
     /// The record of a key of the segment's lane. With [`Verify::Fast`] an absent key passes for a
@@ -309,10 +337,10 @@ impl Segment {
         Section::ALL.into_iter().try_for_each(|section| self.check_section(section))
     }
 
-    /// As [`Segment::check`], without the hash function's own sections.
+    /// As [`Segment::check`], without what can be made anew: the hash function and the filter.
     pub(crate) fn check_records(&self) -> Result<()> {
-        let hash = [Section::Pilots, Section::Remap];
-        let mut records = Section::ALL.into_iter().filter(|section| !hash.contains(section));
+        let made = [Section::Pilots, Section::Remap, Section::Filter];
+        let mut records = Section::ALL.into_iter().filter(|section| !made.contains(section));
         records.try_for_each(|section| self.check_section(section))
     }
 
@@ -327,6 +355,9 @@ impl Segment {
             let (fingerprint, record) = item?;
             if self.mph.position(fingerprint, pilots, remap) != Some(position) {
                 return Err(fault("an entry is not where its fingerprint leads"));
+            }
+            if self.excludes(fingerprint) {
+                return Err(fault("the filter does not let a key pass"));
             }
             let sound = match record {
                 RecordRef::Tombstone => {

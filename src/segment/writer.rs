@@ -1,9 +1,11 @@
 //! Collects a segment's records and lays them out.
 
 use super::entries::hot_bits;
+use super::filter::BuiltFilter;
 use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::BuiltMph;
 use super::packed::Values;
+use crate::config::Filter;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::mmap::Buffer;
@@ -97,25 +99,28 @@ impl SegmentWriter {
     /// Lays the segment out in anonymous memory, complete with checksums. All fingerprints are of
     /// the origin's lane.
     pub(crate) fn finish(self, origin: Origin, slots: &SlotTable) -> Result<Buffer> {
-        self.finish_in(origin, slots, Residency::Mmap)
+        self.finish_as(origin, slots, Filter::None, Residency::Mmap)
     }
 
-    /// The same, in the kind of memory that it will stay in.
-    pub(crate) fn finish_in(
+    /// The same with a filter, in the kind of memory that it will stay in.
+    pub(crate) fn finish_as(
         self,
         origin: Origin,
         slots: &SlotTable,
+        filter: Filter,
         residency: Residency,
     ) -> Result<Buffer> {
         let built = BuiltMph::build(&self.fingerprints)?;
         let params = *built.mph.params();
         let postings = u32::try_from(self.postings.len()).map_err(|_| TOO_MANY_POSTINGS)?;
         let values = Values::of(&self.words, postings);
-        let layout = Layout::new(&params, &values, slots.rank_bits());
+        let filter = BuiltFilter::build(filter, &self.fingerprints);
+        let layout = Layout::new(&params, &values, &filter.params, slots.rank_bits());
         let mut file = Buffer::zeroed(layout.file_len() as usize, residency)?;
 
         file[layout.range(Section::Pilots)].copy_from_slice(&built.pilots);
         file[layout.range(Section::Remap)].copy_from_slice(&built.remap);
+        file[layout.range(Section::Filter)].copy_from_slice(&filter.bytes);
         fill(&mut file, &layout, Section::Signatures, &built.positions, |i| {
             [Fingerprint(self.fingerprints[i]).signature()]
         });
@@ -140,6 +145,7 @@ impl SegmentWriter {
             num_lanes: slots.num_lanes(),
             mph: params,
             values,
+            filter: filter.params,
             tombstones: self.tombstones,
             deltas: self.deltas,
             checksums: Section::ALL.map(|section| crc32fast::hash(&file[layout.padded(section)])),

@@ -11,7 +11,6 @@ defmodule LsmIndex.Error do
   | `:not_started` | the application `:lsm_index` is not running |
   | `:locked` | another process, here or in another VM, has the directory open |
   | `:invalid_option` | an option is unknown or its value is not one of those allowed |
-  | `:unsupported` | an option's value is known, but this release does not have it |
   | `:invalid_argument` | an argument is not what the function takes |
   | `:key_too_long` | a key has more than 65 535 bytes, itself or encoded |
   | `:id_out_of_range` | an id is not in 0..2 147 483 647 |

@@ -13,7 +13,7 @@ defmodule LsmIndex.Options do
           recover: :strict | :salvage,
           verify: :full | :fast,
           residency: :mmap | :populate | :mlock | :heap,
-          filter: :none,
+          filter: :none | :fuse8 | :bloom,
           hash_key: <<_::128>> | nil
         }
 
@@ -69,8 +69,6 @@ defmodule LsmIndex.Options do
   @doc "What the NIF wants to know of the options."
   @spec native(t, location) :: map
   def native(options, location) do
-    options = Map.delete(options, :filter)
-
     case {location, options.num_lanes} do
       {:memory, nil} -> %{options | num_lanes: @default_lanes}
       _stored_or_given -> options
@@ -165,8 +163,7 @@ defmodule LsmIndex.Options do
   defp check(:recover, value) when value in [:strict, :salvage], do: :ok
   defp check(:verify, value) when value in [:full, :fast], do: :ok
   defp check(:residency, kind) when kind in [:mmap, :populate, :mlock, :heap], do: :ok
-  defp check(:filter, :none), do: :ok
-  defp check(:filter, kind) when kind in [:fuse8, :bloom], do: unsupported(:filter, kind)
+  defp check(:filter, kind) when kind in [:none, :fuse8, :bloom], do: :ok
   defp check(:progress, value) when is_function(value, 1), do: :ok
   defp check(:apply, value) when is_boolean(value), do: :ok
 
@@ -188,15 +185,6 @@ defmodule LsmIndex.Options do
   defp invalid(option, shown, text) do
     message = "option #{inspect(option)} must be #{@expected[option]}, got: #{text}"
     Error.new(:invalid_option, message, %{option: option, value: shown})
-  end
-
-  defp unsupported(option, value) do
-    Error.new(
-      :unsupported,
-      "option #{inspect(option)}: #{inspect(value)} is not supported by this release; " <>
-        "leave it at #{inspect(@defaults[option])}",
-      %{option: option, value: value}
-    )
   end
 
   # The key is a secret: a mistyped one must not end up in a log either.

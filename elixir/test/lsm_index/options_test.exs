@@ -30,7 +30,7 @@ defmodule LsmIndex.OptionsTest do
             recover: [:strict, :salvage],
             verify: [:full, :fast],
             residency: [:mmap, :populate, :mlock, :heap],
-            filter: [:none],
+            filter: [:none, :fuse8, :bloom],
             hash_key: [:binary.copy(<<0>>, 16), "0123456789abcdef"]
           ],
           value <- values do
@@ -54,18 +54,6 @@ defmodule LsmIndex.OptionsTest do
         assert error.detail == %{option: option, value: value}
         assert error.message =~ "option #{inspect(option)} must be"
         assert error.message =~ inspect(value)
-      end
-    end
-
-    test "knows what a later release will have, and refuses it" do
-      for {option, value} <- [filter: :fuse8, filter: :bloom] do
-        assert {:error, %Error{reason: :unsupported} = error} =
-                 Options.validate([{option, value}])
-
-        assert error.detail == %{option: option, value: value}
-        assert error.message =~ inspect(option)
-        assert error.message =~ inspect(value)
-        assert error.message =~ "not supported"
       end
     end
 

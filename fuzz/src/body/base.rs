@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use lsm_index::fs::FileSystem;
-use lsm_index::{Config, HashKey, Index, Op, SMALLEST_LOG, SlotTable, Target};
+use lsm_index::{Config, Filter, HashKey, Index, Op, SMALLEST_LOG, SlotTable, Target};
 
 use super::super::simulated::Simulated;
 use super::{MANIFESTS, ROOT};
@@ -20,6 +20,7 @@ pub(super) fn config() -> Config {
     Config {
         compaction_threshold: Some(64),
         max_log_bytes: Some(SMALLEST_LOG),
+        filter: Filter::Fuse8,
         ..Config::default()
     }
 }

@@ -54,14 +54,21 @@ pub(super) fn segment(bytes: &mut Vec<u8>) {
     let [keys, buckets, slots] = [24, 32, 40].map(|at| long(bytes, at));
     let [postings, low_ids, high_ids, tombstones] =
         [64, 68, 72, 76].map(|at| u64::from(word(bytes, at)));
-    if [keys, buckets, slots, postings].iter().all(|&count| count < LONGEST) {
+    let blocks = u64::from(word(bytes, 116));
+    let kind_and_log = bytes.get(138..140).map(|two| (two[0], u32::from(two[1] % 32)));
+    let filter = match kind_and_log {
+        Some((1, _)) => 64 * blocks,
+        Some((2, block_log)) => (blocks + 2) << block_log,
+        _ => 0,
+    };
+    if [keys, buckets, slots, postings, filter].iter().all(|&count| count < LONGEST) {
         let values = low_ids + high_ids + postings + u64::from(tombstones > 0);
         let word_bits = values.next_power_of_two().ilog2();
         let width = u64::from(26 + base::slots().rank_bits() + word_bits);
         let entries = (keys * width).div_ceil(8) + 8;
-        let lengths =
-            [buckets, 4 * slots.saturating_sub(keys), keys, entries, 2 * keys, 4 * postings];
-        let mut start = 128;
+        let remap = 4 * slots.saturating_sub(keys);
+        let lengths = [buckets, remap, keys, entries, 2 * keys, 4 * postings, filter];
+        let mut start = 192;
         for (place, length) in lengths.into_iter().enumerate() {
             let end = (start + length as usize).next_multiple_of(64);
             if bytes.len() < end {
@@ -73,7 +80,7 @@ pub(super) fn segment(bytes: &mut Vec<u8>) {
         }
         bytes.truncate(start);
     }
-    seal(bytes, 124);
+    seal(bytes, 188);
 }
 
 pub(super) fn terms(bytes: &mut [u8]) {

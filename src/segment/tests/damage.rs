@@ -25,6 +25,7 @@ fn ask_everything(segment: &Segment, records: &[(Fingerprint, Record)]) {
     let slots = slots();
     for key in members.chain(random(1 << 21).take(200).map(|f| in_lane(f, &slots, LANE))) {
         segment.contains(key);
+        segment.excludes(key);
         for verify in [Verify::Full, Verify::Fast] {
             for answer in [get(segment, key, verify), staged(segment, key, verify)] {
                 assert!(matches!(answer, Ok(_) | Err(Error::Corrupt { .. })), "{answer:?}");
@@ -40,8 +41,14 @@ fn ask_everything(segment: &Segment, records: &[(Fingerprint, Record)]) {
 
 #[test]
 fn damaged_sections_are_noticed_and_never_panic() {
-    let records = records(201, 8);
-    let sound = bytes_of(&records);
+    // With both kinds of filters.
+    for records in [records(201, 8), records(202, 8)] {
+        damage_sections(&records);
+    }
+}
+
+fn damage_sections(records: &[(Fingerprint, Record)]) {
+    let sound = bytes_of(records);
     let (_, layout) = layout_of(&sound);
     for section in Section::ALL {
         let range = layout.range(section);
@@ -66,19 +73,19 @@ fn damaged_sections_are_noticed_and_never_panic() {
             let found = segment.check();
             let named = format!("{section:?}");
             assert!(matches!(found, Err(Error::Corrupt { what, .. }) if what.contains(&named)));
-            ask_everything(&segment, &records);
+            ask_everything(&segment, records);
             // The same under checksums that are right.
             seal(&mut damaged);
             let segment = in_memory(&damaged).expect("the header is sound");
             segment.check().expect("checksums are right now");
-            ask_everything(&segment, &records);
+            ask_everything(&segment, records);
         }
     }
 }
 
 #[test]
 fn headers_that_lie_are_refused_or_harmless() {
-    let records = records(50, 9);
+    let records = records(51, 9);
     let sound = bytes_of(&records);
     let mut noise = random(1 << 23);
     let mut draw = || noise.next().unwrap_or_default();
@@ -91,7 +98,7 @@ fn headers_that_lie_are_refused_or_harmless() {
             2 => 1 << (draw() % 64),
             _ => u64::MAX - draw() % 300,
         };
-        match draw() % 12 {
+        match draw() % 16 {
             0 => header.mph.keys = value,
             1 => header.mph.buckets = value,
             2 => header.mph.slots = value,
@@ -103,6 +110,10 @@ fn headers_that_lie_are_refused_or_harmless() {
             8 => header.tombstones = value as u32,
             9 => header.deltas = value as u32,
             10 => header.num_lanes = value as u32,
+            11 => header.filter.seed = value,
+            12 => header.filter.blocks = value as u32,
+            13 => header.filter.block_log = value as u8,
+            14 => header.filter.kind = [Filter::None, Filter::Bloom][value as usize % 2],
             _ => header.origin.lane = value as u32,
         }
         let mut damaged = sound.clone();
@@ -172,6 +183,10 @@ fn the_structure_is_checked_beyond_checksums() {
         bytes[at + 4] = 9;
     });
     assert_eq!(unsorted, "a list of ids is not ascending");
+
+    // A Bloom filter without any bits lets nothing pass.
+    let sifted = fault(&|bytes| bytes[layout.range(Section::Filter)].fill(0));
+    assert_eq!(sifted, "the filter does not let a key pass");
 
     let miscounted = fault(&|bytes| {
         let header = Header { tombstones: header.tombstones + 1, ..header.clone() };

@@ -4,7 +4,7 @@ mod damage;
 mod random_records;
 
 use super::*;
-use crate::config::Verify;
+use crate::config::{Filter, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::mmap::{Buffer, MappedBytes};
@@ -67,7 +67,10 @@ fn written(records: &[(Fingerprint, Record)], slots: &SlotTable, lane: u32) -> V
         writer.add(*fingerprint, record).expect("add");
     }
     assert_eq!(writer.len(), records.len());
-    writer.finish(origin(lane), slots).expect("finish").to_vec()
+    // Now with a filter, now with the other, now without.
+    let filter = [Filter::Fuse8, Filter::Bloom, Filter::None][records.len() % 3];
+    let written = writer.finish_as(origin(lane), slots, filter, Residency::Mmap);
+    written.expect("finish").to_vec()
 }
 
 fn bytes_of(records: &[(Fingerprint, Record)]) -> Vec<u8> {
@@ -132,7 +135,7 @@ fn every_small_size_holds_its_records_and_nothing_else() {
                 let found = staged(&segment, *fingerprint, verify).expect("staged");
                 assert_eq!(found.as_ref(), Some(record), "{n} keys");
             }
-            assert!(segment.contains(*fingerprint));
+            assert!(segment.contains(*fingerprint) && !segment.excludes(*fingerprint));
         }
         let mut expected = records;
         expected.sort_by_key(|(fingerprint, _)| *fingerprint);
