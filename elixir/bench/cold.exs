@@ -11,6 +11,7 @@
 
 Code.require_file("support/measure.exs", __DIR__)
 Code.require_file("support/histogram.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.Cold do
   alias Bench.{Histogram, Measure, Table}

@@ -7,6 +7,7 @@
 # memory makes it cheap.
 
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.Durability do
   alias Bench.{Measure, Table}

@@ -8,6 +8,7 @@
 # Trust the ratios more than the figures.
 
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 # They know each other, so they are compiled together.
 {:ok, _modules, _warnings} =

@@ -11,6 +11,7 @@
 # `compact`: the lane of the key alone, after such a change.
 
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.HotKeys do
   alias Bench.{Measure, Table}

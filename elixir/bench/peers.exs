@@ -9,6 +9,7 @@
 # the figures.
 
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.Peers do
   alias Bench.{Measure, Table}

@@ -8,6 +8,7 @@
 # more than the figures.
 
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.RouteIndex do
   alias Bench.{Measure, Table}

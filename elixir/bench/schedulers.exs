@@ -11,7 +11,7 @@
 # operating system taking a core away counts as well). The process that lists all shapes every
 # ten seconds is counted by itself, as it makes a large set of them, whoever lists them.
 
-Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/table.exs", __DIR__)
 
 defmodule Bench.Schedulers do
   alias Bench.Table

@@ -94,38 +94,3 @@ defmodule Bench.Measure do
 
   defp kilobytes(size), do: 1024 * (size |> String.split() |> hd() |> String.to_integer())
 end
-
-defmodule Bench.Table do
-  @moduledoc false
-  # Plain text tables: the first column to the left, the others to the right.
-
-  def print(title, header, rows) do
-    rows = Enum.map([header | rows], fn row -> Enum.map(row, &cell/1) end)
-
-    widths =
-      rows
-      |> Enum.zip_with(& &1)
-      |> Enum.map(fn cells -> cells |> Enum.map(&String.length/1) |> Enum.max() end)
-
-    [header | rows] = Enum.map(rows, &line(&1, widths))
-    IO.puts(["\n", title, "\n", header, "\n", String.duplicate("-", String.length(header))])
-    Enum.each(rows, &IO.puts/1)
-  end
-
-  defp line([first | rest], [width | widths]) do
-    rest = Enum.zip_with(rest, widths, &String.pad_leading/2)
-    Enum.join([String.pad_trailing(first, width) | rest], "  ")
-  end
-
-  defp cell(nil), do: "-"
-  defp cell(text) when is_binary(text), do: text
-
-  defp cell(number) when is_float(number) and number < 10,
-    do: :erlang.float_to_binary(number, decimals: 2)
-
-  defp cell(number) when is_float(number) and number < 100,
-    do: :erlang.float_to_binary(number, decimals: 1)
-
-  defp cell(number) when is_float(number), do: number |> round() |> Integer.to_string()
-  defp cell(number), do: to_string(number)
-end
