@@ -37,6 +37,7 @@ defmodule Bench.Churn do
       end)
 
     print(results, keys, seconds)
+    for {name, result} <- results, do: save(name, result, keys)
     LsmIndex.close(index)
     File.rm_rf!(directory)
   end
@@ -179,6 +180,20 @@ defmodule Bench.Churn do
     ms
   end
 
+  # All durations, for a plot.
+  defp save(name, %{lookups: lookups, control: control}, keys) do
+    [lookups, control] =
+      for histogram <- [lookups, control], do: Map.new(Histogram.buckets(histogram))
+
+    bounds = lookups |> Map.merge(control) |> Map.keys() |> Enum.sort()
+
+    Table.save(
+      "Histogram, #{name}, #{keys} keys",
+      ["nanoseconds, at most", "look-ups", "calls that do nothing"],
+      for(bound <- bounds, do: [bound, lookups[bound] || 0, control[bound] || 0])
+    )
+  end
+
   defp print(results, keys, seconds) do
     latencies =
       for {name, result} <- results,
@@ -216,6 +231,5 @@ defmodule Bench.Churn do
   end
 end
 
-keys = String.to_integer(System.get_env("LSM_BENCH_KEYS", "1000000"))
 seconds = String.to_integer(System.get_env("LSM_BENCH_SECONDS", "20"))
-Bench.Churn.run(keys, seconds)
+[1_000_000] |> Bench.Measure.sizes() |> Enum.each(&Bench.Churn.run(&1, seconds))

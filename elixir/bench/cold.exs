@@ -91,4 +91,4 @@ defmodule Bench.Cold do
   end
 end
 
-"LSM_BENCH_KEYS" |> System.get_env("1000000") |> String.to_integer() |> Bench.Cold.run()
+[1_000_000] |> Bench.Measure.sizes() |> Enum.each(&Bench.Cold.run/1)

@@ -33,7 +33,7 @@ defmodule Bench.Durability do
     IO.puts("in #{directory}\n")
 
     Table.print(
-      "nanoseconds per change, unless said",
+      "Three durabilities (nanoseconds per change, unless said)",
       ["", ":os/:memory", "target", ":memory", ":os", ":sync"],
       [
         batches(indexes),

@@ -138,4 +138,6 @@ IO.puts(
   "Elixir #{System.version()}, OTP #{System.otp_release()}, #{System.schedulers_online()} schedulers"
 )
 
-Enum.each([1, 100, 10_000, 1_000_000], &Bench.HotKeys.run/1)
+[1, 100, 10_000, 1_000_000]
+|> Bench.Measure.sizes("LSM_BENCH_IDS")
+|> Enum.each(&Bench.HotKeys.run/1)

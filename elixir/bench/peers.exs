@@ -125,7 +125,7 @@ defmodule Bench.Peers do
       ["files, bytes per key" | files(loaded, directory, n)]
     ]
 
-    Table.print("#{n} keys", ["" | Enum.map(loaded, & &1.name)], rows)
+    Table.print("The same #{n} keys in each", ["" | Enum.map(loaded, & &1.name)], rows)
     :ok = LsmIndex.close(hd(loaded).of)
     :dets.close(__MODULE__)
     File.rm_rf!(directory)

@@ -16,6 +16,8 @@ defmodule Bench.RouteIndex do
   @lookups 200_000
   @puts 100_000
   @batch 100
+  # How many keys a call asks for.
+  @batches [1, 10, @batch, 1000, 10_000]
   # What the project promises, most as a share of ETS; look-ups of all kinds as a share of
   # `:ets.lookup` with a key that is there.
   @at_any_size %{
@@ -54,6 +56,7 @@ defmodule Bench.RouteIndex do
     lookup_rows = lookups({index, ets, map}, n, hits)
     put_rows = puts(ets, n)
     memory = LsmIndex.memory(index)
+    ets_bytes = :ets.info(ets, :memory) * :erlang.system_info(:wordsize)
     :ok = LsmIndex.close(index)
     files = Measure.file_bytes(directory) / n
     open_ms = open_and_look_up(directory, n)
@@ -66,7 +69,7 @@ defmodule Bench.RouteIndex do
          put_rows ++
          [
            row("load", load, ets_load, map_load),
-           memory_row(memory, ets, map, n),
+           memory_row(memory, ets_bytes, map, n),
            ["files, bytes per key", nil, nil, files, nil, nil],
            ["resident with verify: :fast, bytes per key", nil, nil, resident, nil, nil],
            ["create, ms", nil, nil, create / 1.0e6, nil, nil],
@@ -76,7 +79,24 @@ defmodule Bench.RouteIndex do
       |> Enum.map(&with_target(&1, n))
     )
 
+    parts(memory, ets_bytes, n)
     File.rm_rf!(directory)
+  end
+
+  # Where the bytes are: what segments have by section, then what there is besides.
+  defp parts(memory, ets_bytes, n) do
+    beside = Map.take(memory, [:overlays, :tables, :dictionary])
+    parts = Map.to_list(memory.sections) ++ Map.to_list(beside)
+    rest = memory.total - Enum.sum(Keyword.values(parts))
+    parts = Enum.sort_by(parts, &(-elem(&1, 1))) ++ [rest: rest]
+    row = fn name, bytes -> [name, bytes / n, 100 * bytes / memory.total] end
+
+    Table.print(
+      "Bytes per key by part, #{n} keys",
+      ["", "bytes per key", "of all, %"],
+      for({name, bytes} <- parts, do: row.(name, bytes)) ++
+        [row.("all", memory.total), ["ETS", ets_bytes / n, nil]]
+    )
   end
 
   defp key(i), do: <<1::32, i::64>>
@@ -95,15 +115,17 @@ defmodule Bench.RouteIndex do
     ets_misses = for i <- hits, do: {2, "user_id", i}
     hits = for i <- hits, do: key(i)
     misses = for <<1::32, i::64>> <- hits, do: <<2::32, i::64>>
-    batches = Enum.chunk_every(hits, @batch)
     {:ok, terms} = LsmIndex.open(:memory)
     {:ok, _count} = LsmIndex.load(terms, term_pairs)
     :ok = LsmIndex.compact(terms)
     {:ok, heap} = LsmIndex.open(:memory, residency: :heap)
     {:ok, _count} = LsmIndex.load(heap, Stream.map(1..keys, &{key(&1), &1}))
     :ok = LsmIndex.compact(heap)
-    of = fn size -> Enum.chunk_every(hits, size) end
-    {tens, thousands} = {of.(10), of.(1000)}
+    batches = Map.new(@batches, &{&1, Enum.chunk_every(hits, &1)})
+
+    in_batches = fn index, batches ->
+      fn -> Enum.each(batches, &LsmIndex.get_many(index, &1)) end
+    end
 
     hit =
       Measure.in_turns(
@@ -111,17 +133,14 @@ defmodule Bench.RouteIndex do
           lsm: fn -> Enum.each(hits, &LsmIndex.get(index, &1)) end,
           ets: fn -> Enum.each(ets_hits, &:ets.lookup(ets, &1)) end,
           map: fn -> Enum.each(ets_hits, &Map.get(map, &1)) end,
-          batch: fn -> Enum.each(batches, &LsmIndex.get_many(index, &1)) end,
-          tens: fn -> Enum.each(tens, &LsmIndex.get_many(index, &1)) end,
-          thousands: fn -> Enum.each(thousands, &LsmIndex.get_many(index, &1)) end,
           heap: fn -> Enum.each(hits, &LsmIndex.get(heap, &1)) end,
-          heap_batch: fn -> Enum.each(batches, &LsmIndex.get_many(heap, &1)) end,
+          heap_batch: in_batches.(heap, batches[@batch]),
           term: fn -> Enum.each(ets_hits, &LsmIndex.get(terms, &1)) end,
-          term_batch: fn -> Enum.each(term_batches, &LsmIndex.get_many(terms, &1)) end,
+          term_batch: in_batches.(terms, term_batches),
           built: fn ->
             Enum.each(ets_hits, fn {1, "user_id", i} -> LsmIndex.get(index, key(i)) end)
           end
-        ],
+        ] ++ for(size <- @batches, do: {{:batch, size}, in_batches.(index, batches[size])}),
         n
       )
 
@@ -143,14 +162,16 @@ defmodule Bench.RouteIndex do
       row("hit, the key made of {1, field, i}", hit.built, hit.ets, hit.map),
       row("hit, {1, field, i} as the key", hit.term, hit.ets, hit.map),
       row("miss", miss.lsm, hit.ets, miss.map),
-      row("miss, beside a miss of ETS", miss.lsm, miss.ets, miss.map),
-      row("batch of 10, per key", hit.tens, hit.ets, hit.map),
-      row("batch of 100, per key", hit.batch, hit.ets, hit.map),
-      row("batch of 1000, per key", hit.thousands, hit.ets, hit.map),
-      row("hit, residency: :heap", hit.heap, hit.ets, hit.map),
-      row("batch of 100, residency: :heap", hit.heap_batch, hit.ets, hit.map),
-      row("batch of 100, terms as keys", hit.term_batch, hit.ets, hit.map)
-    ]
+      row("miss, beside a miss of ETS", miss.lsm, miss.ets, miss.map)
+    ] ++
+      for size <- @batches do
+        row("batch of #{size}, per key", hit[{:batch, size}], hit.ets, hit.map)
+      end ++
+      [
+        row("hit, residency: :heap", hit.heap, hit.ets, hit.map),
+        row("batch of 100, residency: :heap", hit.heap_batch, hit.ets, hit.map),
+        row("batch of 100, terms as keys", hit.term_batch, hit.ets, hit.map)
+      ]
   end
 
   # New keys into an index in memory of the size that the table has: one call each, then in batches.
@@ -210,9 +231,8 @@ defmodule Bench.RouteIndex do
     resident
   end
 
-  defp memory_row(memory, ets, map, n) do
+  defp memory_row(memory, ets_bytes, map, n) do
     word = :erlang.system_info(:wordsize)
-    ets_bytes = :ets.info(ets, :memory) * word
 
     row(
       "memory, bytes per key",
@@ -231,10 +251,4 @@ IO.puts(
   "Elixir #{System.version()}, OTP #{System.otp_release()}, #{System.schedulers_online()} schedulers"
 )
 
-sizes =
-  case System.get_env("LSM_BENCH_KEYS") do
-    nil -> [10_000, 100_000, 1_000_000]
-    sizes -> sizes |> String.split(",") |> Enum.map(&String.to_integer/1)
-  end
-
-Enum.each(sizes, &Bench.RouteIndex.run/1)
+[10_000, 100_000, 1_000_000] |> Bench.Measure.sizes() |> Enum.each(&Bench.RouteIndex.run/1)

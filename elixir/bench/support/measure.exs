@@ -50,6 +50,14 @@ defmodule Bench.Measure do
     {result, System.convert_time_unit(took, :native, :nanosecond)}
   end
 
+  @doc "How many keys to measure with: what the environment variable lists, or these."
+  def sizes(default, variable \\ "LSM_BENCH_KEYS") do
+    case System.get_env(variable) do
+      nil -> default
+      sizes -> sizes |> String.split(",") |> Enum.map(&String.to_integer/1)
+    end
+  end
+
   def median(figures), do: figures |> Enum.sort() |> Enum.at(div(length(figures), 2))
 
   @doc "What the operating system holds for the files below `directory`, in bytes of content."

@@ -22,7 +22,9 @@ defmodule Bench.Table do
   @doc "Only to the file, if there is to be one: for what is too long to read."
   def save(title, header, rows) do
     with file when is_binary(file) <- System.get_env("LSM_BENCH_TABLES") do
-      lines = Enum.map([header | rows], fn row -> [Enum.map_intersperse(row, ?\t, &raw/1), ?\n] end)
+      lines =
+        Enum.map([header | rows], fn row -> [Enum.map_intersperse(row, ?\t, &raw/1), ?\n] end)
+
       File.write!(file, [title, ?\n, lines, ?\n], [:append])
     end
   end
