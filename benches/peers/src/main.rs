@@ -1,7 +1,7 @@
 //! lsm_index beside other storage libraries, in one run: the same keys, values and queries.
 //!
 //! `make peers`, or with RocksDB of the system `make peers ROCKSDB=1`. Environment variables:
-//! `KEYS` (1 000 000), `ROUNDS` (5), `JSON` (a file for the raw figures).
+//! `KEYS` (1 000 000), `ROUNDS` (5), `TABLES` (a file that the table is appended to).
 //!
 //! A round takes two processes for each peer, so that none bears another's memory: one loads, the
 //! other opens what was loaded, looks up and writes. Peers take turns, each round begins with
@@ -14,6 +14,8 @@ mod report;
 mod workload;
 
 use std::env;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -60,8 +62,9 @@ fn all_rounds(keys: u64, rounds: u64) -> Result<()> {
     }
     let run = Run { keys, rounds, figures };
     print!("{}", report::text(&run));
-    if let Some(file) = env::var_os("JSON") {
-        std::fs::write(file, report::json(&run)?)?;
+    if let Some(file) = env::var_os("TABLES") {
+        let mut file = File::options().create(true).append(true).open(file)?;
+        file.write_all(report::tables(&run).as_bytes())?;
     }
     Ok(())
 }

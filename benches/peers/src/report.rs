@@ -1,10 +1,7 @@
-//! The table that a run ends with, and the file of raw figures.
+//! The table that a run ends with, and the file that it is written to as well.
 
 use std::fmt::Write;
 
-use serde_json::json;
-
-use crate::Result;
 use crate::measure::Figures;
 use crate::peers;
 
@@ -113,22 +110,36 @@ fn rounded(value: f64) -> String {
     }
 }
 
-/// All figures of all rounds.
-pub(crate) fn json(run: &Run) -> Result<String> {
-    let peers: Vec<_> = (peers::ALL.iter().enumerate())
-        .map(|(number, peer)| {
-            json!({
-                "name": peer.name,
-                "crate": peer.crate_name,
-                "version": version(peer.crate_name),
-                "persistent": peer.persistent,
-                "settings": (peer.settings)(run.keys),
-                "figures": run.figures[number],
-            })
-        })
-        .collect();
-    let run = json!({ "keys": run.keys, "rounds": run.rounds, "peers": peers });
-    Ok(serde_json::to_string_pretty(&run)? + "\n")
+/// The same figures with all digits, and who the peers are, as `elixir/bench/report.exs` reads them: a
+/// line with the title, then the header and each row with tabs in between, then an empty line.
+pub(crate) fn tables(run: &Run) -> String {
+    let best = format!("{} / best peer", peers::ALL[0].name);
+    let mut header = vec![""];
+    header.extend(peers::ALL.iter().map(|peer| peer.name));
+    header.extend([best.as_str(), "which"]);
+    let mut figures = vec![header.join("\t")];
+    for (row, label) in ROWS {
+        let mut cells = vec![label.to_owned()];
+        let medians = (0..peers::ALL.len()).map(|peer| run.median(peer, row));
+        cells.extend(medians.map(|median| median.map_or("-".into(), |value| format!("{value:?}"))));
+        match run.ratio(row) {
+            Some((ratio, name)) => cells.extend([format!("{ratio:?}"), name.to_owned()]),
+            None => cells.extend(["-".into(), "-".into()]),
+        }
+        figures.push(cells.join("\t"));
+    }
+    let mut who = vec!["\tcrate\tversion\tsettings".to_owned()];
+    who.extend(peers::ALL.iter().map(|peer| {
+        let settings = (peer.settings)(run.keys);
+        [peer.name, peer.crate_name, version(peer.crate_name), &settings].join("\t")
+    }));
+    let (keys, rounds) = (run.keys, run.rounds);
+    format!(
+        "The same {keys} keys of 8 bytes in each, in random order; medians of {rounds} rounds\n{}\n\n\
+         The peers and their settings\n{}\n\n",
+        figures.join("\n"),
+        who.join("\n")
+    )
 }
 
 /// The version that this was built with.
