@@ -3,7 +3,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-postgres test test-newer ci check bench peers format clean bootstrap fuzz model asan
+.PHONY: help demo demo-postgres test test-newer ci check bench report peers format clean bootstrap fuzz model asan
 .NOTPARALLEL:
 
 help: ## this list
@@ -54,6 +54,13 @@ asan: ## the tests of the engine under AddressSanitizer
 ci: export FILTER_CHANGES = 1000000
 ci: check test ## everything that must pass before a merge
 
+# Of benches that take seconds, among them those that plots are made of; nothing in docs/ changes.
+# Where there is a browser, it has to draw the page.
+SMALL_REPORT = REPORT_BENCHES="route_index churn filter" REPORT_KEYS=1000,2000 REPORT_CHURN_KEYS=5000 \
+  REPORT_SECONDS=1 REPORT_SHAPES=20000 \
+  REPORT_PICTURES=$(if $(shell command -v chromium),yes,no) \
+  REPORT_TABLES=target/small-report REPORT_TO=target/small-report
+
 check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -66,7 +73,7 @@ check: bootstrap ## formatting, lints, warnings, docs, benches and small demos
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	cargo bench --no-default-features --no-run
 	cd elixir && MIX_ENV=test mix compile --force --warnings-as-errors
-	cd elixir && SHAPES=20000 MIX_ENV=prod mix run bench/filter.exs
+	$(SMALL_REPORT) script/report
 	$(MAKE) demo SHAPES=50000
 	$(MAKE) demo-postgres SHAPES=20000 CHANGES=20000
 
@@ -80,10 +87,14 @@ bench: bootstrap ## micro-benchmarks; LsmIndex beside ETS and Map, in churn, col
 	cd elixir && MIX_ENV=prod mix run bench/filter.exs
 	cd elixir && MIX_ENV=prod mix run bench/peers.exs
 
+# Chart.js and Chromium come from the system: script/bootstrap installs them. The script has the variables.
+report: bootstrap ## all benches, half an hour, to docs/benchmarks.md and a page with plots (REPORT_KEYS, ...)
+	script/report
+
 # RocksDB is that of the system, with ROCKSDB=1: apt-get install librocksdb-dev libclang-dev
 peers: export ROCKSDB_INCLUDE_DIR ?= /usr/include
 peers: export ROCKSDB_LIB_DIR ?= /usr/lib/$(shell cc -print-multiarch)
-peers: bootstrap ## the engine beside LMDB, redb and fjall; ROCKSDB=1 adds RocksDB (KEYS, ROUNDS, JSON=file)
+peers: bootstrap ## the engine beside LMDB, redb and fjall; ROCKSDB=1 adds RocksDB (KEYS, ROUNDS, TABLES=file)
 	cargo run --release --manifest-path benches/peers/Cargo.toml $(if $(ROCKSDB),--features rocksdb)
 
 format: ## rewrite the sources the way CI wants them
