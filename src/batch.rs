@@ -23,12 +23,16 @@ struct Pending<'p> {
     probe: Probe,
     lane: &'p Lane,
     version: &'p Version,
+    /// The one whose turn it is.
+    segment: Option<&'p Segment>,
 }
 
 impl<'p> Pending<'p> {
-    /// The segment of the key's lane at `depth`, newest first; and what is looked for there.
-    fn at(&mut self, depth: usize) -> (&'p Segment, &mut Probe) {
-        (&self.version.segments[depth], &mut self.probe)
+    /// Goes to the segment of the key's lane at `depth`, newest first; whether there is one.
+    #[inline]
+    fn go_to(&mut self, depth: usize) -> bool {
+        self.segment = self.version.segments.get(depth).map(|segment| &**segment);
+        self.segment.is_some()
     }
 }
 
@@ -132,7 +136,7 @@ impl Index {
             self.ask_alone(lane, place, fingerprint, answers)?;
             return Ok(None);
         };
-        Ok(Some(Pending { place, probe: Probe::new(fingerprint), lane, version }))
+        Ok(Some(Pending { place, probe: Probe::new(fingerprint), lane, version, segment: None }))
     }
 
     /// For what overlays have, and for the changes of large sets, which take several layers to add
@@ -161,8 +165,8 @@ impl Index {
         answers: &mut Answers<F>,
     ) -> Result<()> {
         for depth in 0.. {
-            pending.retain(|key| {
-                let more = depth < key.version.segments.len();
+            pending.retain_mut(|key| {
+                let more = key.go_to(depth);
                 if !more {
                     let asked = Asked { probed: depth, ..Asked::default() };
                     reader.count(key.lane, key.probe.fingerprint, asked);
@@ -173,22 +177,20 @@ impl Index {
             if pending.is_empty() {
                 break;
             }
-            for key in &mut *pending {
-                let (segment, probe) = key.at(depth);
-                segment.locate(probe);
+            for Pending { segment, probe, .. } in &mut *pending {
+                segment.inspect(|segment| segment.locate(probe));
             }
-            for key in &mut *pending {
-                let (segment, probe) = key.at(depth);
-                segment.approach(probe);
+            for Pending { segment, probe, .. } in &mut *pending {
+                segment.inspect(|segment| segment.approach(probe));
             }
-            for key in &mut *pending {
-                let (segment, probe) = key.at(depth);
-                segment.sign(probe, self.verify);
+            for Pending { segment, probe, .. } in &mut *pending {
+                segment.inspect(|segment| segment.sign(probe, self.verify));
             }
             let mut outcome = Ok(());
             pending.retain_mut(|key| {
-                let (place, lane) = (key.place, key.lane);
-                let (segment, probe) = key.at(depth);
+                let Pending { place, lane, segment: Some(segment), ref probe, .. } = *key else {
+                    return false;
+                };
                 let record = match segment.finish(probe, self.verify) {
                     Ok(Some(record)) => record,
                     Ok(None) => return true,

@@ -67,9 +67,33 @@ impl Version {
         filters: bool,
         chain: &mut Chain<'a>,
     ) -> Result<Asked> {
+        if filters {
+            return self.sift(fingerprint, verify, chain);
+        }
         let mut asked = Asked::default();
         for segment in &self.segments {
-            if filters && segment.excludes(fingerprint) {
+            asked.probed += 1;
+            if let Some(record) = segment.get(fingerprint, verify)? {
+                asked.present += 1;
+                if chain.push(record) {
+                    break;
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// As [`Version::ask`], by way of the filters; apart, as most indexes have none.
+    #[inline(never)]
+    fn sift<'a>(
+        &'a self,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        chain: &mut Chain<'a>,
+    ) -> Result<Asked> {
+        let mut asked = Asked::default();
+        for segment in &self.segments {
+            if segment.excludes(fingerprint) {
                 asked.excluded += 1;
                 continue;
             }

@@ -73,9 +73,13 @@ impl Reader<'_> {
     /// have spared them, and such as filters would.
     #[inline]
     pub(crate) fn count(&self, lane: &Lane, fingerprint: Fingerprint, asked: Asked) {
-        if !fingerprint.is_sample(SAMPLED) {
-            return;
+        if (asked.probed > 1 || self.filter != Filter::None) && fingerprint.is_sample(SAMPLED) {
+            self.count_sample(lane, asked);
         }
+    }
+
+    #[cold]
+    fn count_sample(&self, lane: &Lane, asked: Asked) {
         if asked.probed > 1 && lane.take_rent(asked.probed - 1) {
             self.work_waits.store(true, Ordering::SeqCst);
         }
