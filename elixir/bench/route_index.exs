@@ -118,9 +118,8 @@ defmodule Bench.RouteIndex do
     {:ok, terms} = LsmIndex.open(:memory)
     {:ok, _count} = LsmIndex.load(terms, term_pairs)
     :ok = LsmIndex.compact(terms)
-    {:ok, heap} = LsmIndex.open(:memory, residency: :heap)
-    {:ok, _count} = LsmIndex.load(heap, Stream.map(1..keys, &{key(&1), &1}))
-    :ok = LsmIndex.compact(heap)
+    heap = loaded(keys, residency: :heap)
+    filtered = loaded(keys, filter: :fuse8)
     batches = Map.new(@batches, &{&1, Enum.chunk_every(hits, &1)})
 
     in_batches = fn index, batches ->
@@ -134,6 +133,7 @@ defmodule Bench.RouteIndex do
           ets: fn -> Enum.each(ets_hits, &:ets.lookup(ets, &1)) end,
           map: fn -> Enum.each(ets_hits, &Map.get(map, &1)) end,
           heap: fn -> Enum.each(hits, &LsmIndex.get(heap, &1)) end,
+          filtered: fn -> Enum.each(hits, &LsmIndex.get(filtered, &1)) end,
           heap_batch: in_batches.(heap, batches[@batch]),
           term: fn -> Enum.each(ets_hits, &LsmIndex.get(terms, &1)) end,
           term_batch: in_batches.(terms, term_batches),
@@ -148,14 +148,14 @@ defmodule Bench.RouteIndex do
       Measure.in_turns(
         [
           lsm: fn -> Enum.each(misses, &LsmIndex.get(index, &1)) end,
+          filtered: fn -> Enum.each(misses, &LsmIndex.get(filtered, &1)) end,
           ets: fn -> Enum.each(ets_misses, &:ets.lookup(ets, &1)) end,
           map: fn -> Enum.each(ets_misses, &Map.get(map, &1)) end
         ],
         n
       )
 
-    LsmIndex.close(terms)
-    LsmIndex.close(heap)
+    Enum.each([terms, heap, filtered], &LsmIndex.close/1)
 
     [
       row("hit", hit.lsm, hit.ets, hit.map),
@@ -168,10 +168,19 @@ defmodule Bench.RouteIndex do
         row("batch of #{size}, per key", hit[{:batch, size}], hit.ets, hit.map)
       end ++
       [
+        row("hit, filter: :fuse8", hit.filtered, hit.ets, hit.map),
+        row("miss, filter: :fuse8", miss.filtered, hit.ets, miss.map),
         row("hit, residency: :heap", hit.heap, hit.ets, hit.map),
         row("batch of 100, residency: :heap", hit.heap_batch, hit.ets, hit.map),
         row("batch of 100, terms as keys", hit.term_batch, hit.ets, hit.map)
       ]
+  end
+
+  defp loaded(keys, options) do
+    {:ok, index} = LsmIndex.open(:memory, options)
+    {:ok, _count} = LsmIndex.load(index, Stream.map(1..keys, &{key(&1), &1}))
+    :ok = LsmIndex.compact(index)
+    index
   end
 
   # New keys into an index in memory of the size that the table has: one call each, then in batches.
