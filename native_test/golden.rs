@@ -224,12 +224,9 @@ fn filtered_fixture(kind: Filter) -> PathBuf {
 fn write_filtered(root: &Path, filter: Filter) {
     let options = Config { filter, ..config(2, 10_000) };
     let index = Index::open(root, &options).expect("create");
-    for n in 0..240 {
-        index.put(&key(n), n).expect("put");
-    }
-    index.flush().expect("flush");
-    for n in 240..260 {
-        index.put(&key(n), n).expect("put");
+    for ids in [0..240, 240..260] {
+        index.flush().expect("flush");
+        ids.for_each(|n| assert!(index.put(&key(n), n).expect("put")));
     }
     // The reader wants a dictionary.
     index.route(b"plain", Target::Term(b"shape"), Op::Put).expect("route");
@@ -239,8 +236,7 @@ fn write_filtered(root: &Path, filter: Filter) {
 #[test]
 fn filters_are_read_by_the_library_and_by_the_documented_format_alone() {
     for filter in [Filter::Bloom, Filter::Fuse8] {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let fixture = filtered_fixture(filter);
+        let (dir, fixture) = (tempfile::tempdir().expect("directory"), filtered_fixture(filter));
         if std::env::var_os("LSM_WRITE_FIXTURES").is_some() {
             std::fs::remove_dir_all(&fixture).unwrap_or_default();
             write_filtered(&fixture, filter);

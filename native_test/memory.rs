@@ -11,10 +11,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lsm_index::{Config, Index, Loader, Memory, Op, Residency};
+use lsm_index::{Config, Index, Loader, Op, Residency};
 
 /// The end of a thread's heap, and pages in which a little is left: glibc gives neither back.
 const KEPT: u64 = 3 << 20;
+
+/// After which freed memory is given back again, if that took a fresh process some milliseconds.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Kilobytes, summed over the lines that begin so.
 fn kilobytes<'t>(lines: impl Iterator<Item = &'t str>, name: &str) -> u64 {
@@ -41,8 +44,11 @@ fn mapped(dir: &Path) -> u64 {
     1024 * kilobytes(lines, "Rss:")
 }
 
-fn own(memory: &Memory) -> u64 {
-    memory.total() - memory.mapped_files
+/// Has freed memory given back: that is done at the end of a load, unless it was done just before.
+fn settle() {
+    std::thread::sleep(PAUSE);
+    let index = Index::in_memory(&Config::default()).expect("in memory");
+    Run { keys: 50_000, before: 0 }.load(&index);
 }
 
 struct Run {
@@ -73,8 +79,8 @@ impl Run {
             index.write(&changes).expect("write");
             while index.work().expect("work") {}
         }
-        // In churn freed memory is given back once a second.
-        std::thread::sleep(Duration::from_millis(1_100));
+        // In churn freed memory is given back now and then.
+        std::thread::sleep(PAUSE);
         while index.work().expect("work") {}
     }
 
@@ -85,7 +91,7 @@ impl Run {
         }
         let memory = index.memory().expect("memory");
         let found = [anonymous().saturating_sub(self.before), mapped(dir)];
-        let said = [own(&memory), memory.mapped_files];
+        let said = [memory.own(), memory.mapped_files];
         let per_key = |bytes: u64| bytes as f64 / self.keys as f64;
         support::report(&format!(
             "{when}: {:.2} B/key of our own, {:.2} said; {:.2} mapped, {:.2} said; {:.2} overlays, \
@@ -111,16 +117,13 @@ fn memory_is_what_the_system_holds() {
         return;
     }
     let keys = std::env::var("LSM_KEYS").map_or(3_000_000, |keys| keys.parse().expect("a number"));
-    // What a process takes for its first index alone.
-    let first = Index::in_memory(&Config::default()).expect("in memory");
-    Run { keys: 200_000, before: 0 }.load(&first);
-    first.close().expect("close");
     for (name, residency, on_disk) in [
         ("in memory", Residency::Mmap, false),
         ("in memory, huge pages", Residency::Heap, false),
         ("mapped files", Residency::Mmap, true),
     ] {
         let dir = tempfile::tempdir().expect("temporary directory");
+        settle();
         let run = Run { keys, before: anonymous() };
         let config = Config { residency, hash_key: Some(support::HASH_KEY), ..Config::default() };
         let index = if on_disk {
@@ -129,9 +132,30 @@ fn memory_is_what_the_system_holds() {
             Index::in_memory(&config).expect("in memory")
         };
         run.load(&index);
+        settle();
         run.compare(&index, dir.path(), &format!("{name}, loaded"));
         run.churn(&index);
         run.compare(&index, dir.path(), &format!("{name}, in churn"));
         index.close().expect("close");
     }
+    closing_leaves_nothing(1_000_000);
+}
+
+/// Of an index that was only read, and whose segments are too small to be mapped.
+fn closing_leaves_nothing(keys: u64) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = Config { num_lanes: Some(1024), ..Config::default() };
+    let index = Index::open(dir.path(), &config).expect("open");
+    Run { keys, before: 0 }.load(&index);
+    index.close().expect("close");
+    settle();
+    let before = anonymous();
+    let index = Index::open(dir.path(), &config).expect("open");
+    let memory = index.memory().expect("memory");
+    assert!(memory.mapped_files == 0 && memory.own() > 10 * keys, "{memory:?}");
+    assert!(anonymous() - before > 10 * keys);
+    std::thread::sleep(PAUSE);
+    index.close().expect("close");
+    let left = anonymous().saturating_sub(before);
+    assert!(left <= KEPT, "{left} bytes are left");
 }

@@ -8,7 +8,7 @@ use crate::index::Index;
 use crate::key::Key;
 use crate::lane::Lane;
 use crate::segment::{Probe, Segment};
-use crate::version::{Asked, Version};
+use crate::version::Version;
 use crate::view::Reader;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
@@ -168,8 +168,7 @@ impl Index {
             pending.retain_mut(|key| {
                 let more = key.go_to(depth);
                 if !more {
-                    let asked = Asked { probed: depth, ..Asked::default() };
-                    reader.count(key.lane, key.probe.fingerprint, asked);
+                    reader.pay(key.lane, key.probe.fingerprint, depth);
                     answers.take(key.place, &Chain::default());
                 }
                 more
@@ -199,8 +198,7 @@ impl Index {
                         return false;
                     }
                 };
-                let asked = Asked { probed: depth + 1, present: 1, ..Asked::default() };
-                reader.count(lane, probe.fingerprint, asked);
+                reader.pay(lane, probe.fingerprint, depth + 1);
                 let mut chain = Chain::default();
                 if chain.push(record) {
                     answers.take(place, &chain);

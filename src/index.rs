@@ -14,7 +14,7 @@ use crate::config::{
 use crate::dictionary::Dictionary;
 use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
-use crate::freed::Freed;
+use crate::freed;
 use crate::fs::{Disk, FileSystem, Fs};
 use crate::hash::{Fingerprint, HashKey, KeyHasher};
 use crate::key::Key;
@@ -55,7 +55,6 @@ pub struct Index {
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
-    pub(crate) freed: Freed,
     pace: Option<Arc<Pace>>,
     pub(crate) residency: Residency,
     pub(crate) filter: Filter,
@@ -163,7 +162,6 @@ impl Index {
             limits: config.limits(),
             verify: config.verify,
             counters: Counters::default(),
-            freed: Freed::default(),
             pace: config.pace.clone(),
             residency: config.residency,
             filter: config.filter,
@@ -355,6 +353,7 @@ impl Index {
             return Ok(());
         }
         let flushed = if self.root.is_some() { self.flush() } else { Ok(()) };
+        freed::note(self.memory().map_or(0, |memory| memory.own()) as usize);
         self.closed.close();
         let mut rest = Ok(());
         for lane in self.lanes() {
@@ -374,8 +373,9 @@ impl Index {
         }
         self.readers.close();
         self.dictionary.clear();
-        self.give_all_back();
         lock.take();
+        drop(lock);
+        freed::give_back();
         flushed.and(rest)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::change::Op;
 use crate::error::Result;
+use crate::freed;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
@@ -109,7 +110,7 @@ impl Index {
     pub(crate) fn finish_load(&self) -> Result<()> {
         self.check_writable()?;
         let synced = self.sync();
-        self.give_back();
+        freed::give_back();
         synced
     }
 

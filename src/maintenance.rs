@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Filter;
 use crate::error::Result;
+use crate::freed;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::lane::Lane;
@@ -58,7 +59,7 @@ impl Index {
                 return Err(e);
             }
         }
-        self.give_back_now_and_then();
+        freed::give_back_now_and_then();
         self.awake.store(false, Ordering::SeqCst);
         // Frozen between the look and the store: whoever froze it found us awake.
         Ok(self.claim_wakeup())

@@ -5,6 +5,7 @@
 //! makes damage harmless: whatever is lost, what is left is never taken for another term.
 
 use crate::error::{Error, Result};
+use crate::freed;
 use crate::index::Index;
 use crate::sync::atomic::Ordering;
 use crate::wal::Wal;
@@ -61,7 +62,8 @@ impl Index {
             Ok(true) => rounds.under_way = Some(round),
             Ok(false) => {
                 (rounds.done, rounds.refused) = (round.number, false);
-                self.give_back();
+                drop(rounds);
+                freed::give_back();
             }
             Err(e) => {
                 rounds.refused |= matches!(e, Error::Corrupt { .. });

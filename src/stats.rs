@@ -139,6 +139,12 @@ pub struct SectionBytes {
 }
 
 impl Memory {
+    /// All but the mapped files: what only this process has.
+    #[must_use]
+    pub fn own(&self) -> u64 {
+        self.total() - self.mapped_files
+    }
+
     /// All parts together; [`Memory::sections`] are within them.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -29,6 +29,21 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Adds what a segment says of the key; whether nothing below it matters.
+    #[inline]
+    fn probe<'a>(
+        &mut self,
+        segment: &'a Segment,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        chain: &mut Chain<'a>,
+    ) -> Result<bool> {
+        self.probed += 1;
+        let Some(record) = segment.get(fingerprint, verify)? else { return Ok(false) };
+        self.present += 1;
+        Ok(chain.push(record))
+    }
+
     /// Without the key.
     pub(crate) fn absent(self) -> usize {
         self.probed + self.excluded - self.present
@@ -72,12 +87,8 @@ impl Version {
         }
         let mut asked = Asked::default();
         for segment in &self.segments {
-            asked.probed += 1;
-            if let Some(record) = segment.get(fingerprint, verify)? {
-                asked.present += 1;
-                if chain.push(record) {
-                    break;
-                }
+            if asked.probe(segment, fingerprint, verify, chain)? {
+                break;
             }
         }
         Ok(asked)
@@ -95,14 +106,8 @@ impl Version {
         for segment in &self.segments {
             if segment.excludes(fingerprint) {
                 asked.excluded += 1;
-                continue;
-            }
-            asked.probed += 1;
-            if let Some(record) = segment.get(fingerprint, verify)? {
-                asked.present += 1;
-                if chain.push(record) {
-                    break;
-                }
+            } else if asked.probe(segment, fingerprint, verify, chain)? {
+                break;
             }
         }
         Ok(asked)

@@ -69,21 +69,20 @@ impl Reader<'_> {
         self.filter != Filter::None && lane.filtering.pays()
     }
 
-    /// Counts, for some of all look-ups, what they met in the lane's segments: such as a merge would
-    /// have spared them, and such as filters would.
+    /// Counts, for some of all look-ups, that segments of the lane were looked into which a merge
+    /// would have spared them.
     #[inline]
-    pub(crate) fn count(&self, lane: &Lane, fingerprint: Fingerprint, asked: Asked) {
-        if (asked.probed > 1 || self.filter != Filter::None) && fingerprint.is_sample(SAMPLED) {
-            self.count_sample(lane, asked);
+    pub(crate) fn pay(&self, lane: &Lane, fingerprint: Fingerprint, segments: usize) {
+        if segments > 1 && fingerprint.is_sample(SAMPLED) && lane.take_rent(segments - 1) {
+            self.work_waits.store(true, Ordering::SeqCst);
         }
     }
 
-    #[cold]
-    fn count_sample(&self, lane: &Lane, asked: Asked) {
-        if asked.probed > 1 && lane.take_rent(asked.probed - 1) {
-            self.work_waits.store(true, Ordering::SeqCst);
-        }
-        if self.filter != Filter::None {
+    /// The same, and what filters have spared them, or would have.
+    #[inline]
+    pub(crate) fn count(&self, lane: &Lane, fingerprint: Fingerprint, asked: Asked) {
+        self.pay(lane, fingerprint, asked.probed);
+        if self.filter != Filter::None && fingerprint.is_sample(SAMPLED) {
             lane.filtering.count(asked.present, asked.absent());
         }
     }

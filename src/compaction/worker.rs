@@ -10,6 +10,7 @@ use crate::config::Filter;
 use crate::dictionary::Dictionary;
 use crate::epoch::{is_segment, segment_path};
 use crate::error::Result;
+use crate::freed;
 use crate::fs::Fs;
 use crate::lane::{Frozen, Keeper, Lane, Logged};
 use crate::manifest::{Manifest, ManifestSegment};
@@ -265,6 +266,7 @@ impl Lane {
         let filter = if self.filtering.pays() { upkeep.filter } else { Filter::None };
         let bytes = records.finish_as(origin, upkeep.slots, filter, upkeep.residency)?;
         upkeep.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        freed::note(bytes.len());
         if let Some(pace) = upkeep.pace {
             pace.spend(bytes.len());
         }

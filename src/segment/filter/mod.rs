@@ -72,16 +72,7 @@ impl BuiltFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// SplitMix64, as many as asked for.
-    fn random(salt: u64) -> impl Iterator<Item = u64> {
-        (1_u64..).map(move |i| {
-            let z = (salt << 32).wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        })
-    }
+    use crate::segment::tests::random;
 
     const KINDS: [Filter; 2] = [Filter::Bloom, Filter::Fuse8];
 
@@ -115,6 +106,27 @@ mod tests {
                     params.may_have(&[0; 100], Fingerprint(key));
                 }
             }
+        }
+    }
+
+    /// Fingerprints that the first seed of the binary fuse filter's construction sends to one place: it
+    /// counts to 63 there.
+    #[test]
+    fn keys_that_were_chosen_to_break_it_get_no_filter_or_a_right_one() {
+        const FIRST_SEED: u64 = 0x910a_2dec_8902_5cc1;
+        let random_keys: Vec<u64> = random(1).take(5000).collect();
+        let some = BuiltFilter::build(Filter::Fuse8, &random_keys).params;
+        assert_eq!(some.seed, FIRST_SEED);
+        // Small hashes have their first two places in common.
+        let together = |n: u64| (1..=n).map(|hash| fuse::unhash(FIRST_SEED, hash));
+        assert!(together(9).all(|key| fuse::hash(FIRST_SEED, Fingerprint(key)) < 10));
+        for n in [60, 64, 65, 66, 100, 127, 128, 200] {
+            let keys: Vec<u64> = random_keys.iter().copied().chain(together(n)).collect();
+            let BuiltFilter { params, bytes } = BuiltFilter::build(Filter::Fuse8, &keys);
+            assert!(
+                keys.iter().all(|&key| params.may_have(&bytes, Fingerprint(key))),
+                "{n} of them"
+            );
         }
     }
 

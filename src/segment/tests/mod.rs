@@ -21,7 +21,7 @@ fn slots() -> SlotTable {
 }
 
 /// SplitMix64, as many as asked for.
-fn random(salt: u64) -> impl Iterator<Item = u64> {
+pub(super) fn random(salt: u64) -> impl Iterator<Item = u64> {
     (1_u64..).map(move |i| {
         let z = (salt << 32).wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -29,8 +29,14 @@ defmodule Bench.Report.Markdown do
   defp bench(bench) do
     [
       ["\n## ", bench.name, "\n\n", bench.text, "\n\n"],
-      ["On ", bench.run["date"], ", revision ", to_string(bench.run["revision"])],
-      [", in ", duration(bench.run["seconds"]), ", from `", directory(bench), "`:\n\n"],
+      ["On ", bench.run["date"], ", revision ", bench.run["revision"]],
+      [
+        ", in ",
+        duration(String.to_integer(bench.run["seconds"])),
+        ", from `",
+        directory(bench),
+        "`:\n\n"
+      ],
       ["    ", bench.run["command"], "\n"],
       for {table, sentence} <- bench.tables do
         title = Numbers.spaced(table.title, " ")
