@@ -141,7 +141,8 @@ fn memory_is_what_the_system_holds() {
     closing_leaves_nothing(1_000_000);
 }
 
-/// Of an index that was only read, and whose segments are too small to be mapped.
+/// Or only pages in which a little is left: of an index that was only read, and whose segments are too
+/// small to be mapped.
 fn closing_leaves_nothing(keys: u64) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = Config { num_lanes: Some(1024), ..Config::default() };
@@ -157,5 +158,5 @@ fn closing_leaves_nothing(keys: u64) {
     std::thread::sleep(PAUSE);
     index.close().expect("close");
     let left = anonymous().saturating_sub(before);
-    assert!(left <= KEPT, "{left} bytes are left");
+    assert!(left <= memory.own() / 2, "{left} bytes are left");
 }
