@@ -280,5 +280,7 @@ fn it_takes_16_bytes_a_route_and_large_ids_are_routes_too() {
     let mut reconciler = index.begin_reconciliation(false).expect("begin");
     assert_eq!(tables() - before, 16 * 50_000);
     while reconciler.step(&index, Durability::Memory).expect("step") {}
-    assert_eq!((tables(), reconciler.removed()), (before, 50_000));
+    assert_eq!(reconciler.removed(), 50_000);
+    // The tables have room for each segment, and there are fewer.
+    assert!(tables() <= before);
 }
