@@ -118,6 +118,8 @@ defmodule Bench.Durability do
       :ok = LsmIndex.write(index, for(i <- 1..@batch, do: {:put, "key:#{n * @batch + i}", i}))
     end
 
+    # A copy made while segments come and go would miss some.
+    wait_for_compactor(index, LsmIndex.stats(index))
     copy = directory <> "-copy"
     File.cp_r!(directory, copy)
     {:ok, reopened} = LsmIndex.open(copy)
@@ -128,6 +130,14 @@ defmodule Bench.Durability do
     megabytes = Float.round(recovery.log_bytes / 1.0e6, 1)
     label = "recovery, ms: #{recovery.changes} changes, #{megabytes} MB"
     [label, nil, nil, nil, recovery.micros / 1000, nil]
+  end
+
+  defp wait_for_compactor(index, before) do
+    Process.sleep(500)
+    stats = LsmIndex.stats(index)
+
+    unless stats.lanes_to_flush == 0 and stats.written_bytes == before.written_bytes,
+      do: wait_for_compactor(index, stats)
   end
 
   defp row(name, memory, os, sync, target), do: [name, os / memory, target, memory, os, sync]
