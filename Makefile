@@ -88,7 +88,7 @@ bench: bootstrap ## micro-benchmarks; LsmIndex beside ETS and Map, in churn, col
 	cd elixir && MIX_ENV=prod mix run bench/peers.exs
 
 # Chart.js and Chromium come from the system: script/bootstrap installs them. The script has the variables.
-report: bootstrap ## all benches, half an hour, to docs/benchmarks.md and a page with plots (REPORT_KEYS, ...)
+report: bootstrap ## all benches, a quarter of an hour, to docs/benchmarks.md and a page with plots (REPORT_KEYS, ...)
 	script/report
 
 # RocksDB is that of the system, with ROCKSDB=1: apt-get install librocksdb-dev libclang-dev
