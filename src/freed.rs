@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::mmap;
 
-/// Bytes of segments that were built, or of what was let go: to be given back only if it is some. To
-/// build a segment takes several times what it has.
+/// Bytes of segments that were built, or of an index that was closed, for it to be worth while. To build a
+/// segment takes several times what it has.
 const ENOUGH: u64 = 1 << 17;
 /// In the background it is done no more often.
 const PAUSE: Duration = Duration::from_secs(1);
