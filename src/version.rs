@@ -30,7 +30,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Adds what a segment says of the key; whether nothing below it matters.
-    #[inline]
+    #[inline(always)]
     fn probe<'a>(
         &mut self,
         segment: &'a Segment,
@@ -74,7 +74,7 @@ impl Version {
     }
 
     /// Adds what the segments say of a key, newest first; their filters are asked before, if at all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ask<'a>(
         &'a self,
         fingerprint: Fingerprint,

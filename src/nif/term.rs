@@ -188,7 +188,7 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
 }
 
 /// A list of ids. `none` is the empty list, for callers that make many lists.
-#[inline]
+#[inline(always)]
 pub(super) fn ids<'a>(none: Term<'a>, ids: &IdSet) -> Term<'a> {
     match ids {
         IdSet::Empty => none,
