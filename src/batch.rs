@@ -7,8 +7,8 @@ use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
 use crate::lane::Lane;
-use crate::segment::{Probe, Segment};
-use crate::version::Version;
+use crate::segment::{Found, Probe, Table};
+use crate::version::Tables;
 use crate::view::Reader;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
@@ -22,17 +22,17 @@ struct Pending<'p> {
     place: usize,
     probe: Probe,
     lane: &'p Lane,
-    version: &'p Version,
+    tables: &'p Tables<'p>,
     /// The one whose turn it is.
-    segment: Option<&'p Segment>,
+    table: Option<&'p Table<'p>>,
 }
 
 impl<'p> Pending<'p> {
     /// Goes to the segment of the key's lane at `depth`, newest first; whether there is one.
     #[inline]
     fn go_to(&mut self, depth: usize) -> bool {
-        self.segment = self.version.segments.get(depth).map(|segment| &**segment);
-        self.segment.is_some()
+        self.table = self.tables.at(depth);
+        self.table.is_some()
     }
 }
 
@@ -49,6 +49,15 @@ impl<F: FnMut(usize, IdSet)> Answers<F> {
     fn admit(&mut self, chain: &Chain<'_>) -> Option<IdSet> {
         self.left = self.left.and_then(|left| left.checked_sub(chain.work()));
         self.left.map(|_| chain.id_set())
+    }
+
+    /// The same of one id, which is in a segment's entry and needs no chain.
+    #[inline]
+    fn take_one(&mut self, place: usize, id: u32) {
+        self.left = self.left.and_then(|left| left.checked_sub(1));
+        if self.left.is_some() {
+            (self.found)(place, IdSet::One(id));
+        }
     }
 
     #[inline]
@@ -132,24 +141,25 @@ impl Index {
             answers.take(place, &Chain::default());
             return Ok(None);
         };
-        let Some(version) = lane.view(&reader.pin).settled(fingerprint)? else {
-            self.ask_alone(lane, place, fingerprint, answers)?;
+        let Some(tables) = lane.view(&reader.pin).settled(fingerprint)? else {
+            self.ask_alone(reader, lane, place, fingerprint, answers)?;
             return Ok(None);
         };
-        Ok(Some(Pending { place, probe: Probe::new(fingerprint), lane, version, segment: None }))
+        Ok(Some(Pending { place, probe: Probe::new(fingerprint), lane, tables, table: None }))
     }
 
     /// For what overlays have, and for the changes of large sets, which take several layers to add
     /// up: rare enough to do without stages.
     fn ask_alone<F: FnMut(usize, IdSet)>(
         &self,
+        reader: &Reader<'_>,
         lane: &Lane,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
     ) -> Result<()> {
         let Some(left) = answers.left else { return Ok(()) };
-        match lane.lookup_all(fingerprint, self.verify, left, |chain| answers.admit(chain))? {
+        match lane.lookup_all(reader, fingerprint, left, |chain| answers.admit(chain))? {
             Some(Some(ids)) => (answers.found)(place, ids),
             _ => answers.left = None,
         }
@@ -176,39 +186,56 @@ impl Index {
             if pending.is_empty() {
                 break;
             }
-            for Pending { segment, probe, .. } in &mut *pending {
-                segment.inspect(|segment| segment.locate(probe));
+            for Pending { table, probe, .. } in &mut *pending {
+                table.inspect(|table| table.locate(probe));
             }
-            for Pending { segment, probe, .. } in &mut *pending {
-                segment.inspect(|segment| segment.approach(probe));
+            for Pending { table, probe, .. } in &mut *pending {
+                table.inspect(|table| table.approach(probe));
             }
-            for Pending { segment, probe, .. } in &mut *pending {
-                segment.inspect(|segment| segment.sign(probe, self.verify));
+            for Pending { table, probe, .. } in &mut *pending {
+                table.inspect(|table| table.sign(probe, self.verify));
             }
             let mut outcome = Ok(());
             pending.retain_mut(|key| {
-                let Pending { place, lane, segment: Some(segment), ref probe, .. } = *key else {
+                let Pending { place, lane, table: Some(table), ref probe, .. } = *key else {
                     return false;
                 };
-                let record = match segment.finish(probe, self.verify) {
-                    Ok(Some(record)) => record,
-                    Ok(None) => return true,
-                    Err(e) => {
-                        outcome = Err(e);
-                        return false;
-                    }
-                };
+                let Some(found) = table.finish(probe, self.verify) else { return true };
                 reader.pay(lane, probe.fingerprint, depth + 1);
-                let mut chain = Chain::default();
-                if chain.push(record) {
-                    answers.take(place, &chain);
-                } else if let Err(e) = self.ask_alone(lane, place, probe.fingerprint, answers) {
-                    outcome = Err(e);
+                let taken = match table.only_id(found) {
+                    Some(id) => {
+                        answers.take_one(place, id);
+                        Ok(())
+                    }
+                    None => self.take_record(reader, key, found, answers),
+                };
+                if taken.is_err() {
+                    outcome = taken;
                 }
                 false
             });
             outcome?;
         }
+        Ok(())
+    }
+
+    /// For what is not one id.
+    #[inline(never)]
+    fn take_record<F: FnMut(usize, IdSet)>(
+        &self,
+        reader: &Reader<'_>,
+        key: &Pending<'_>,
+        found: Found,
+        answers: &mut Answers<F>,
+    ) -> Result<()> {
+        let Pending { place, lane, table: Some(table), ref probe, .. } = *key else {
+            return Ok(());
+        };
+        let mut chain = Chain::default();
+        if !chain.push(table.record(found)?) {
+            return self.ask_alone(reader, lane, place, probe.fingerprint, answers);
+        }
+        answers.take(place, &chain);
         Ok(())
     }
 }

@@ -156,7 +156,7 @@ impl Lane {
         let mut edit = Edit::None;
         // Ids that the active overlay's record leaves open.
         let mut open = Vec::new();
-        let (active, frozen, version) = {
+        let (active, frozen, view) = {
             let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
@@ -170,7 +170,7 @@ impl Lane {
                 }
                 record.cardinality()
             });
-            (active, state.frozen.clone(), Arc::clone(&state.version))
+            (active, state.frozen.clone(), Arc::clone(&state.shown))
         };
         if active.is_some() && open.is_empty() && edit.count() == 0 {
             return Ok(None);
@@ -185,8 +185,8 @@ impl Lane {
         if !settled {
             let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
             if !in_frozen.is_some_and(|record| below.push(record)) {
-                version.ask(fingerprint, Verify::Full, false, &mut below)?;
-                version.check_ids(fingerprint, &below)?;
+                view.tables().ask(fingerprint, Verify::Full, false, &mut below)?;
+                view.tables().check_ids(fingerprint, &below)?;
             }
             let undecided = if active.is_some() { &open } else { wanted };
             for &(id, op) in undecided {

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::chain::Chain;
 use crate::compaction::Rent;
-use crate::config::{Limits, Verify};
+use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::filtering::Filtering;
 use crate::hash::Fingerprint;
@@ -213,11 +213,11 @@ impl Lane {
         most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
-        let Some(version) = self.view(&reader.pin).settled(fingerprint)? else {
-            return self.lookup_all(fingerprint, reader.verify, most, f);
+        let Some(tables) = self.view(&reader.pin).settled(fingerprint)? else {
+            return self.lookup_all(reader, fingerprint, most, f);
         };
         let mut chain = Chain::default();
-        let asked = version.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
+        let asked = tables.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
         reader.count(self, fingerprint, asked);
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
@@ -225,12 +225,12 @@ impl Lane {
     /// The same, the overlays included. The lock is let go before segments are asked.
     pub(crate) fn lookup_all<R>(
         &self,
+        reader: &Reader<'_>,
         fingerprint: Fingerprint,
-        verify: Verify,
         most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
-        let (deltas, version) = {
+        let (deltas, view) = {
             let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
@@ -244,10 +244,11 @@ impl Lane {
             if chain.exceeds(most) {
                 return Ok(None);
             }
-            (chain.to_owned_deltas(), Arc::clone(&state.version))
+            // Of these contents, as it is replaced before the lock for a change is let go.
+            (chain.to_owned_deltas(), self.view(&reader.pin))
         };
         let mut chain = Chain::of(&deltas);
-        version.ask(fingerprint, verify, false, &mut chain)?;
+        view.tables().ask(fingerprint, reader.verify, false, &mut chain)?;
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
@@ -259,13 +260,12 @@ impl Lane {
         id: u32,
     ) -> Result<bool> {
         let mut chain = Chain::default();
-        if let Some(version) = self.view(&reader.pin).settled(fingerprint)? {
-            let asked =
-                version.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
+        if let Some(tables) = self.view(&reader.pin).settled(fingerprint)? {
+            let asked = tables.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
             reader.count(self, fingerprint, asked);
             return Ok(chain.contains(id));
         }
-        let version = {
+        let view = {
             let state = self.state();
             if state.closed {
                 return Err(Error::Closed);
@@ -274,9 +274,9 @@ impl Lane {
             if let Some(contains) = records.find_map(|record| record.verdict(id)) {
                 return Ok(contains);
             }
-            Arc::clone(&state.version)
+            self.view(&reader.pin)
         };
-        version.ask(fingerprint, reader.verify, false, &mut chain)?;
+        view.tables().ask(fingerprint, reader.verify, false, &mut chain)?;
         Ok(chain.contains(id))
     }
 

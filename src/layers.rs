@@ -6,27 +6,31 @@ use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::overlay::Overlay;
 use crate::record::RecordRef;
-use crate::segment::Segment;
+use crate::segment::{Segment, Table};
 
 /// A layer to walk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Layer<'a> {
     Overlay(&'a Overlay),
-    Segment(&'a Segment),
+    Segment(Table<'a>),
 }
 
 impl<'a> Layer<'a> {
+    pub(crate) fn of(segment: &'a Segment) -> Self {
+        Layer::Segment(segment.table())
+    }
+
     fn get(&self, fingerprint: Fingerprint) -> Result<Option<RecordRef<'a>>> {
         match self {
             Layer::Overlay(overlay) => Ok(overlay.get(fingerprint)),
-            Layer::Segment(segment) => segment.get(fingerprint, Verify::Full),
+            Layer::Segment(table) => table.get(fingerprint, Verify::Full),
         }
     }
 
-    fn contains(&self, fingerprint: Fingerprint) -> bool {
+    pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
         match self {
             Layer::Overlay(overlay) => overlay.get(fingerprint).is_some(),
-            Layer::Segment(segment) => segment.contains(fingerprint),
+            Layer::Segment(table) => table.contains(fingerprint),
         }
     }
 }
@@ -59,8 +63,8 @@ pub(crate) fn walk<'a>(
         };
         match layer {
             Layer::Overlay(overlay) => overlay.iter().try_for_each(|(k, r)| visit(k, r))?,
-            Layer::Segment(segment) => {
-                for item in segment.iter() {
+            Layer::Segment(table) => {
+                for item in table.iter() {
                     let (fingerprint, record) = item?;
                     visit(fingerprint, record)?;
                 }

@@ -1,7 +1,5 @@
 //! The mutable table of a lane's recent changes.
 
-use std::sync::Arc;
-
 use hashbrown::HashTable;
 
 use crate::hash::Fingerprint;
@@ -17,7 +15,7 @@ pub(crate) struct Overlay {
     free: Vec<u32>,
     weight: usize,
     /// What readers ask first: it has every key of the table, and some that left it.
-    presence: Arc<Presence>,
+    presence: Presence,
     /// Keys that `presence` was told of since it was made.
     shown: usize,
 }
@@ -25,7 +23,7 @@ pub(crate) struct Overlay {
 /// A filter with more keys, and how many it was told of.
 #[derive(Debug)]
 pub(crate) struct Announcement {
-    presence: Arc<Presence>,
+    presence: Presence,
     shown: usize,
 }
 
@@ -78,7 +76,7 @@ impl Overlay {
             + self.presence.memory()
     }
 
-    pub(crate) fn presence(&self) -> &Arc<Presence> {
+    pub(crate) fn presence(&self) -> &Presence {
         &self.presence
     }
 
@@ -168,11 +166,11 @@ impl Overlay {
         &self,
         keys: impl ExactSizeIterator<Item = Fingerprint>,
     ) -> Announcement {
-        let (mut presence, mut shown) = (Arc::clone(&self.presence), self.shown);
+        let (mut presence, mut shown) = (self.presence.clone(), self.shown);
         if shown + keys.len() > presence.room() {
             // For twice as many as there are. Those that left the table are forgotten.
             shown = self.table.len();
-            presence = Arc::new(Presence::for_keys(2 * (shown + keys.len())));
+            presence = Presence::for_keys(2 * (shown + keys.len()));
             self.table.iter().for_each(|entry| presence.add(entry.fingerprint()));
         }
         shown += keys.len();

@@ -1,17 +1,19 @@
 //! Whether a table may have a key, told without the table's lock: a Bloom filter of two bits a key,
 //! both in one word (Putze, Sanders and Singler, 2007: blocked Bloom filters).
 
+use std::sync::Arc;
+
 use crate::hash::Fingerprint;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Two bytes for each key there is room for: 2 of 100 absent keys pass for present when full.
 const KEYS_PER_WORD: usize = 4;
 
-/// Keys are only ever added.
-#[derive(Debug, Default)]
+/// Keys are only ever added. A clone is the same filter, not one of its own.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Presence {
     /// A power of two; or none, for a table that never had a key.
-    words: Box<[AtomicU64]>,
+    words: Arc<[AtomicU64]>,
 }
 
 impl Presence {
@@ -19,6 +21,11 @@ impl Presence {
     pub(crate) fn for_keys(keys: usize) -> Self {
         let words = keys.div_ceil(KEYS_PER_WORD).next_power_of_two();
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Whether both are one and the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.words, &other.words)
     }
 
     /// How many keys it is for.

@@ -23,7 +23,7 @@ impl Lane {
             (active, state.frozen.clone(), Arc::clone(&state.version))
         };
         let overlays = std::iter::once(&active).chain(frozen.as_ref().map(|f| &f.overlay));
-        let segments = version.segments.iter().map(|s| Layer::Segment(s));
+        let segments = version.segments.iter().map(|s| Layer::of(s));
         let layers: Vec<Layer<'_>> = overlays.map(Layer::Overlay).chain(segments).collect();
         walk(&layers, |fingerprint, chain| {
             let ids = chain.id_set();

@@ -12,43 +12,53 @@ use crate::presence::Presence;
 use crate::rcu::{Pin, Published};
 use crate::sync::RwLockWriteGuard;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::version::{Asked, Version};
+use crate::version::{Asked, Opened, Tables};
 
 /// Which segments there are, and of which keys the overlays may have changes.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    version: Arc<Version>,
-    active: Arc<Presence>,
-    frozen: Option<Arc<Presence>>,
+    opened: Opened,
+    active: Presence,
+    frozen: Option<Presence>,
     closed: bool,
 }
 
 impl View {
     fn of(state: &State) -> Self {
         Self {
-            version: Arc::clone(&state.version),
-            active: Arc::clone(state.active.presence()),
-            frozen: state.frozen.as_ref().map(|frozen| Arc::clone(frozen.overlay.presence())),
+            opened: Opened::of(Arc::clone(&state.version)),
+            active: state.active.presence().clone(),
+            frozen: state.frozen.as_ref().map(|frozen| frozen.overlay.presence().clone()),
             closed: state.closed,
         }
     }
 
     fn is_of(&self, state: &State) -> bool {
-        let frozen = state.frozen.as_ref().map(|frozen| frozen.overlay.presence());
-        Arc::ptr_eq(&self.version, &state.version)
-            && Arc::ptr_eq(&self.active, state.active.presence())
-            && self.frozen.as_ref().map(Arc::as_ptr) == frozen.map(Arc::as_ptr)
+        let same_frozen = match (&self.frozen, &state.frozen) {
+            (None, None) => true,
+            (Some(seen), Some(frozen)) => seen.is(frozen.overlay.presence()),
+            _ => false,
+        };
+        Arc::ptr_eq(self.opened.version(), &state.version)
+            && self.active.is(state.active.presence())
+            && same_frozen
             && self.closed == state.closed
     }
 
-    /// The segments, if no overlay has a change of the key; none if one may.
+    /// The segments' tables.
     #[inline]
-    pub(crate) fn settled(&self, fingerprint: Fingerprint) -> Result<Option<&Version>> {
+    pub(crate) fn tables(&self) -> &Tables<'_> {
+        self.opened.tables()
+    }
+
+    /// The segments' tables, if no overlay has a change of the key; none if one may.
+    #[inline]
+    pub(crate) fn settled(&self, fingerprint: Fingerprint) -> Result<Option<&Tables<'_>>> {
         if self.closed {
             return Err(Error::Closed);
         }
         let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.may_have(fingerprint));
-        Ok((!frozen && !self.active.may_have(fingerprint)).then_some(&*self.version))
+        Ok((!frozen && !self.active.may_have(fingerprint)).then(|| self.tables()))
     }
 }
 

@@ -5,9 +5,9 @@ use super::policy::{self, BOTTOM, LEVEL_0, Merge};
 use super::worker::{Output, Upkeep};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::lane::{Frozen, Keeper, Lane};
+use crate::lane::{Keeper, Lane};
+use crate::layers::Layer;
 use crate::sync::atomic::Ordering;
-use crate::version::Version;
 
 impl Lane {
     /// Writes pairs (ascending, distinct) whose keys the lane does not know straight into a
@@ -41,10 +41,13 @@ impl Lane {
         let bottom = version.segments.is_empty();
         let mut records = merge(frozen.as_ref().map(|f| &f.overlay), &[], bottom)?;
         let before = records.len();
+        let overlay = frozen.iter().map(|frozen| Layer::Overlay(&frozen.overlay));
+        let segments = version.segments.iter().map(|segment| Layer::of(segment));
+        let layers: Vec<_> = overlay.chain(segments).collect();
         let mut ids = Vec::new();
         for group in pairs.chunk_by(|a, b| a.0 == b.0) {
             let fingerprint = group[0].0;
-            if Self::knows(fingerprint, frozen.as_deref(), &version) {
+            if layers.iter().any(|layer| layer.contains(fingerprint)) {
                 known.extend_from_slice(group);
             } else if let [(_, id)] = group {
                 records.add_one(fingerprint, *id);
@@ -67,11 +70,6 @@ impl Lane {
         upkeep.counters.loaded_keys.fetch_add(keys, Ordering::Relaxed);
         self.add_live_keys(&gate, keys);
         Ok(())
-    }
-
-    fn knows(key: Fingerprint, frozen: Option<&Frozen>, version: &Version) -> bool {
-        frozen.is_some_and(|f| f.overlay.get(key).is_some())
-            || version.segments.iter().any(|s| s.contains(key))
     }
 
     /// Merges as a flush of that weight would, so that one more segment fits.

@@ -20,7 +20,7 @@ pub(crate) fn merge(
     segments.iter().try_for_each(|s| s.check())?;
     let most = overlay.map_or(0, Overlay::len) + segments.iter().map(|s| s.keys()).sum::<usize>();
     let mut out = SegmentWriter::with_capacity(most);
-    let below = segments.iter().map(|s| Layer::Segment(s));
+    let below = segments.iter().map(|s| Layer::of(s));
     let layers: Vec<Layer<'_>> = overlay.map(Layer::Overlay).into_iter().chain(below).collect();
     walk(&layers, |fingerprint, chain| match chain.merged(bottom) {
         Record::Tombstone if bottom => Ok(()),

@@ -254,7 +254,7 @@ fn rehashed(fs: &Fs, path: &Path, slots: &SlotTable, expected: (u32, u64)) -> Op
     }
     segment.check_records().ok()?;
     let mut writer = SegmentWriter::with_capacity(segment.keys());
-    for item in segment.iter() {
+    for item in segment.table().iter() {
         let (fingerprint, record) = item.ok()?;
         let mut chain = Chain::default();
         chain.push(record);
@@ -267,7 +267,7 @@ fn rehashed(fs: &Fs, path: &Path, slots: &SlotTable, expected: (u32, u64)) -> Op
 }
 
 fn names_lost_terms(segment: &Segment, terms: &mut Terms) -> bool {
-    segment.iter().filter_map(Result::ok).any(|(_, record)| {
+    segment.table().iter().filter_map(Result::ok).any(|(_, record)| {
         record.names().any(|id| id & TERM_ID_FLAG != 0 && !terms.has(id & !TERM_ID_FLAG))
     })
 }
@@ -281,7 +281,7 @@ struct Merged {
 
 impl Merged {
     fn of(segments: &[Arc<Segment>], terms: &mut Terms) -> Result<Self> {
-        let layers: Vec<Layer<'_>> = segments.iter().map(|s| Layer::Segment(s)).collect();
+        let layers: Vec<Layer<'_>> = segments.iter().map(|s| Layer::of(s)).collect();
         let writer = SegmentWriter::default();
         let mut merged = Merged { writer, baseless: false };
         walk(&layers, |fingerprint, chain| {

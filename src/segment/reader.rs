@@ -1,19 +1,15 @@
-//! Answers from a segment's bytes. Nothing read from them is trusted as an index unchecked.
+//! An open segment: what it is of, what it takes, and whether it is sound.
 
 use std::path::{Path, PathBuf};
 
-use prefetch_index::prefetch_index;
-
-use super::body::{Body, Sections};
-use super::entries::{hot_bits, hot_parts};
 use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::Mph;
 use super::packed::Values;
+use super::table::Table;
 use super::writer::DELTA_FLAG;
-use crate::config::{Filter, Verify};
+use crate::config::Filter;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
-use crate::hash::Fingerprint;
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::record::{Ids, RecordRef};
 use crate::slots::SlotTable;
@@ -23,34 +19,16 @@ use crate::word::Unpacked;
 /// An open segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    body: Body,
+    bytes: MappedBytes,
     path: Option<PathBuf>,
     header: Header,
     layout: Layout,
-    mph: Mph,
     slots: SlotTable,
 }
 
-/// A look-up under way, between prefetches.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Probe {
-    pub(crate) fingerprint: Fingerprint,
-    /// Bucket, then position; beyond all once the key is known to be absent.
-    at: usize,
-}
-
-const ABSENT: usize = usize::MAX;
-
-impl Probe {
-    pub(crate) fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, at: ABSENT }
-    }
-}
-
 impl Segment {
-    /// Bytes of what describes the bytes.
-    pub(crate) const STRUCT: usize =
-        size_of::<Self>() + size_of::<MappedBytes>() + size_of::<Sections<'_>>();
+    /// Bytes of what describes the bytes, for those who keep them and for those who look keys up.
+    pub(crate) const STRUCT: usize = size_of::<Self>() + size_of::<Table<'_>>();
 
     /// Opens a segment file: header, length and the hash function's checksums are checked, the
     /// other sections only by [`Segment::check`].
@@ -91,9 +69,7 @@ impl Segment {
     ) -> Result<Self> {
         let place = path.as_deref().unwrap_or(Path::new(ANONYMOUS));
         let (header, layout) = Header::decode(place, &bytes, slots)?;
-        let mph = Mph::new(header.mph);
-        let body = Body::of(bytes, &layout);
-        Ok(Self { body, path, header, layout, mph, slots: slots.clone() })
+        Ok(Self { bytes, path, header, layout, slots: slots.clone() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -118,29 +94,29 @@ impl Segment {
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        self.body.bytes().len()
+        self.bytes.len()
     }
 
     /// Bytes of memory taken, or mapped.
     pub(crate) fn allocated(&self) -> usize {
-        self.body.bytes().allocated()
+        self.bytes.allocated()
     }
 
     /// Reads all of it into memory, for now.
     pub(crate) fn populate(&self) -> Result<()> {
-        self.body.bytes().populate(self.path())
+        self.bytes.populate(self.path())
     }
 
     pub(crate) fn is_locked(&self) -> bool {
-        self.body.bytes().is_locked()
+        self.bytes.is_locked()
     }
 
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.body.bytes().is_on_disk()
+        self.bytes.is_on_disk()
     }
 
     pub(crate) fn is_mapped_file(&self) -> bool {
-        self.body.bytes().is_mapped_file()
+        self.bytes.is_mapped_file()
     }
 
     pub(crate) fn tombstones(&self) -> u64 {
@@ -169,173 +145,46 @@ impl Segment {
         sums.filters += len(Section::Filter);
     }
 
-    /// Whether the filter says that the key is not there.
-    #[inline]
-    pub(crate) fn excludes(&self, fingerprint: Fingerprint) -> bool {
-        !self.header.filter.may_have(self.body.sections().filter, fingerprint)
-    }
-
-    /// The record of a key of the segment's lane. With [`Verify::Fast`] an absent key passes for a
-    /// present one with probability lanes / 2^48: all but the cold bits are compared.
-    #[inline(always)]
-    pub(crate) fn get(
-        &self,
-        fingerprint: Fingerprint,
-        verify: Verify,
-    ) -> Result<Option<RecordRef<'_>>> {
-        let Sections { pilots, remap, .. } = self.body.sections();
-        let Some(position) = self.mph.position(fingerprint, pilots, remap) else {
-            return Ok(None);
-        };
-        match self.matching_word(fingerprint, position, verify) {
-            Some(word) => self.expand(word).map(Some),
-            None => Ok(None),
+    /// What look-ups ask.
+    pub(crate) fn table(&self) -> Table<'_> {
+        let section = |section| &self.bytes[self.layout.range(section)];
+        Table {
+            mph: Mph::new(self.header.mph),
+            pilots: section(Section::Pilots),
+            remap: section(Section::Remap),
+            signatures: section(Section::Signatures),
+            entries: section(Section::Entries),
+            cold: section(Section::Cold).as_chunks().0,
+            packing: self.layout.packing,
+            values: self.header.values,
+            slots: self.slots.clone(),
+            filter: self.header.filter,
+            filter_bytes: section(Section::Filter),
+            segment: self,
         }
     }
 
-    /// Whether the segment has a record of the key.
-    pub(crate) fn contains(&self, fingerprint: Fingerprint) -> bool {
-        let Sections { pilots, remap, .. } = self.body.sections();
-        self.mph
-            .position(fingerprint, pilots, remap)
-            .is_some_and(|at| self.matching_word(fingerprint, at, Verify::Full).is_some())
-    }
-
-    /// The packed word at the position, if the fingerprint there is the key's.
-    #[inline]
-    fn matching_word(
-        &self,
-        fingerprint: Fingerprint,
-        position: usize,
-        verify: Verify,
-    ) -> Option<u64> {
-        let Sections { signatures, entries, cold, .. } = self.body.sections();
-        if *signatures.get(position)? != fingerprint.signature() {
-            return None;
-        }
-        let packing = &self.layout.packing;
-        if packing.hot_bits(entries, position)? != hot_bits(fingerprint, &self.slots) {
-            return None;
-        }
-        if verify == Verify::Full
-            && u16::from_le_bytes(*cold.get(position)?) != fingerprint.cold_bits()
-        {
-            return None;
-        }
-        packing.word(entries, position)
-    }
-
-    /// First stage of a staged look-up: finds the bucket and asks for its pilot's cache line.
-    #[inline]
-    pub(crate) fn locate(&self, probe: &mut Probe) {
-        probe.at = self.mph.bucket(probe.fingerprint);
-        prefetch_index(self.body.sections().pilots, probe.at);
-    }
-
-    /// Second stage: finds the position and asks for the signature.
-    #[inline]
-    pub(crate) fn approach(&self, probe: &mut Probe) {
-        let Sections { pilots, remap, signatures, .. } = self.body.sections();
-        let pilot = pilots.get(probe.at).copied().unwrap_or_default();
-        let slot = self.mph.slot(probe.fingerprint, pilot);
-        probe.at = self.mph.remapped(slot, remap).unwrap_or(ABSENT);
-        prefetch_index(signatures, probe.at);
-    }
-
-    /// Third stage: asks for the rest of what is compared, if the signature matches.
-    #[inline]
-    pub(crate) fn sign(&self, probe: &mut Probe, verify: Verify) {
-        let Sections { signatures, entries, cold, .. } = self.body.sections();
-        if signatures.get(probe.at) != Some(&probe.fingerprint.signature()) {
-            probe.at = ABSENT;
-            return;
-        }
-        for byte in self.layout.packing.ends(probe.at) {
-            prefetch_index(entries, byte);
-        }
-        if verify == Verify::Full {
-            prefetch_index(cold, probe.at);
-        }
-    }
-
-    /// Last stage: the record, as [`Segment::get`] gives it.
-    #[inline(always)]
-    pub(crate) fn finish(&self, probe: &Probe, verify: Verify) -> Result<Option<RecordRef<'_>>> {
-        match self.matching_word(probe.fingerprint, probe.at, verify) {
-            Some(word) => self.expand(word).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Inlined, as are its callers: a record handed over in memory is written in parts and read as a
-    /// whole, which processors wait for (a fifth of a batch, it was).
-    #[inline(always)]
-    fn expand(&self, word: u64) -> Result<RecordRef<'_>> {
-        match self.header.values.unpack(word) {
-            Some(Unpacked::Id(id)) => Ok(RecordRef::Complete(Ids::One(id))),
-            Some(Unpacked::Tombstone) => Ok(RecordRef::Tombstone),
-            Some(Unpacked::Offset(offset)) => self.listed(offset as usize),
-            None => Err(self.corrupt_entry()),
-        }
-    }
-
-    #[cold]
-    fn corrupt_entry(&self) -> Error {
-        let at = self.layout.range(Section::Entries).start;
-        Error::corrupt(self.path(), at, "an entry's value has no meaning")
-    }
-
-    #[inline(never)]
-    fn listed(&self, offset: usize) -> Result<RecordRef<'_>> {
-        self.posting(offset).ok_or_else(|| {
-            let at = self.layout.range(Section::Postings).start + offset * 4;
+    /// The list that begins with that word of the postings.
+    pub(super) fn posting(&self, offset: u32) -> Result<RecordRef<'_>> {
+        let range = self.layout.range(Section::Postings);
+        let start = range.start;
+        let (words, _) = self.bytes[range].as_chunks();
+        record_at(words, offset as usize).ok_or_else(|| {
+            let at = start + offset as usize * 4;
             Error::corrupt(self.path(), at, "an entry points at no posting list")
         })
     }
 
-    fn posting(&self, offset: usize) -> Option<RecordRef<'_>> {
-        let words = self.body.sections().postings.get(offset..)?;
-        let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
-        let first = word(0)?;
-        if first & DELTA_FLAG == 0 {
-            let ids = words.get(1..1 + first as usize)?;
-            return (!ids.is_empty()).then_some(RecordRef::Complete(Ids::Stored(ids)));
-        }
-        let adds = (first & !DELTA_FLAG) as usize;
-        let removes = word(1)? as usize;
-        let lists = words.get(3..3 + adds + removes)?;
-        Some(RecordRef::Delta {
-            adds: Ids::Stored(&lists[..adds]),
-            removes: Ids::Stored(&lists[adds..]),
-            len: word(2)?,
-        })
-    }
-
-    /// The fingerprint and record at each position.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Fingerprint, RecordRef<'_>)>> {
-        let slots = self.slots.of_lane(self.header.origin.lane);
-        let packing = self.layout.packing;
-        let Sections { signatures, entries, cold, .. } = self.body.sections();
-        // Of a rank that the lane does not have, damage made the entry.
-        let entry = move |position| {
-            let (rank, entry_bits) = hot_parts(packing.hot_bits(entries, position)?);
-            Some((*slots.get(rank)?, entry_bits, packing.word(entries, position)?))
-        };
-        signatures.iter().zip(*cold).enumerate().map(move |(position, (&signature, &cold))| {
-            let Some((slot, entry_bits, word)) = entry(position) else {
-                let at = self.layout.range(Section::Entries).start;
-                return Err(Error::corrupt(self.path(), at, "an entry is of no slot of the lane"));
-            };
-            let cold_bits = u16::from_le_bytes(cold);
-            let fingerprint = Fingerprint::from_parts(slot, signature, entry_bits, cold_bits);
-            Ok((fingerprint, self.expand(word)?))
-        })
+    /// Damage of the entries.
+    #[cold]
+    pub(super) fn corrupt_entry(&self, what: &str) -> Error {
+        Error::corrupt(self.path(), self.layout.range(Section::Entries).start, what)
     }
 
     fn check_section(&self, section: Section) -> Result<()> {
         let range = self.layout.padded(section);
         let start = range.start;
-        if crc32fast::hash(&self.body.bytes()[range]) == self.header.checksums[section as usize] {
+        if crc32fast::hash(&self.bytes[range]) == self.header.checksums[section as usize] {
             return Ok(());
         }
         let what = format!("the checksum of its {section:?} section does not match");
@@ -358,15 +207,15 @@ impl Segment {
     /// list is ascending, and the counts of the header are right, those of ids no larger than need be.
     pub(crate) fn check_structure(&self) -> Result<()> {
         let fault = |what: &str| Error::corrupt(self.path(), 0, what);
-        let Sections { pilots, remap, .. } = self.body.sections();
+        let table = self.table();
         let (mut tombstones, mut deltas) = (0, 0);
         let mut values = Values { postings: self.header.values.postings, ..Values::default() };
-        for (position, item) in self.iter().enumerate() {
+        for (position, item) in table.iter().enumerate() {
             let (fingerprint, record) = item?;
-            if self.mph.position(fingerprint, pilots, remap) != Some(position) {
+            if table.position(fingerprint) != Some(position) {
                 return Err(fault("an entry is not where its fingerprint leads"));
             }
-            if self.excludes(fingerprint) {
+            if table.excludes(fingerprint) {
                 return Err(fault("the filter does not let a key pass"));
             }
             let sound = match record {
@@ -397,6 +246,25 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The record of the list that begins with a word, if all of it is there.
+fn record_at(words: &[[u8; 4]], offset: usize) -> Option<RecordRef<'_>> {
+    let words = words.get(offset..)?;
+    let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
+    let first = word(0)?;
+    if first & DELTA_FLAG == 0 {
+        let ids = words.get(1..1 + first as usize)?;
+        return (!ids.is_empty()).then_some(RecordRef::Complete(Ids::Stored(ids)));
+    }
+    let adds = (first & !DELTA_FLAG) as usize;
+    let removes = word(1)? as usize;
+    let lists = words.get(3..3 + adds + removes)?;
+    Some(RecordRef::Delta {
+        adds: Ids::Stored(&lists[..adds]),
+        removes: Ids::Stored(&lists[adds..]),
+        len: word(2)?,
+    })
 }
 
 fn ascending(ids: Ids<'_>) -> bool {

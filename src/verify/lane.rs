@@ -103,7 +103,7 @@ fn without_manifest(fs: &Fs, dir: &Path, slots: &SlotTable, fault: Error) -> Che
 impl Checked {
     /// Walks all keys, from the newest segment down.
     fn count(&mut self, dir: &Path, manifest: &Manifest, segments: &[Segment]) -> Result<()> {
-        let layers: Vec<Layer<'_>> = segments.iter().map(Layer::Segment).collect();
+        let layers: Vec<Layer<'_>> = segments.iter().map(Layer::of).collect();
         walk(&layers, |fingerprint, chain| {
             self.live_keys += u64::from(chain.cardinality() > 0);
             let ids = chain.ids();

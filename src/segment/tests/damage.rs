@@ -24,15 +24,15 @@ fn ask_everything(segment: &Segment, records: &[(Fingerprint, Record)]) {
     let members = records.iter().map(|(fingerprint, _)| *fingerprint);
     let slots = slots();
     for key in members.chain(random(1 << 21).take(200).map(|f| in_lane(f, &slots, LANE))) {
-        segment.contains(key);
-        segment.excludes(key);
+        segment.table().contains(key);
+        segment.table().excludes(key);
         for verify in [Verify::Full, Verify::Fast] {
             for answer in [get(segment, key, verify), staged(segment, key, verify)] {
                 assert!(matches!(answer, Ok(_) | Err(Error::Corrupt { .. })), "{answer:?}");
             }
         }
     }
-    for item in segment.iter() {
+    for item in segment.table().iter() {
         assert!(matches!(item, Ok(_) | Err(Error::Corrupt { .. })), "{item:?}");
     }
     let structure = segment.check_structure();

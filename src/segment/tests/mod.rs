@@ -97,12 +97,13 @@ fn owned(record: RecordRef<'_>) -> Record {
 }
 
 fn get(segment: &Segment, key: Fingerprint, verify: Verify) -> Result<Option<Record>> {
-    segment.get(key, verify).map(|record| record.map(owned))
+    segment.table().get(key, verify).map(|record| record.map(owned))
 }
 
 /// All records, by fingerprint.
 fn listed(segment: &Segment) -> Vec<(Fingerprint, Record)> {
-    let records = segment.iter().map(|item| item.map(|(key, record)| (key, owned(record))));
+    let table = segment.table();
+    let records = table.iter().map(|item| item.map(|(key, record)| (key, owned(record))));
     let mut listed: Vec<_> = records.collect::<Result<_>>().expect("every entry is sound");
     listed.sort_by_key(|(fingerprint, _)| *fingerprint);
     listed
@@ -111,10 +112,11 @@ fn listed(segment: &Segment) -> Vec<(Fingerprint, Record)> {
 /// The look-up that batches do, step by step.
 fn staged(segment: &Segment, key: Fingerprint, verify: Verify) -> Result<Option<Record>> {
     let mut probe = Probe::new(key);
-    segment.locate(&mut probe);
-    segment.approach(&mut probe);
-    segment.sign(&mut probe, verify);
-    segment.finish(&probe, verify).map(|record| record.map(owned))
+    let table = segment.table();
+    table.locate(&mut probe);
+    table.approach(&mut probe);
+    table.sign(&mut probe, verify);
+    table.finish(&probe, verify).map(|found| table.record(found).map(owned)).transpose()
 }
 
 #[test]
@@ -135,7 +137,8 @@ fn every_small_size_holds_its_records_and_nothing_else() {
                 let found = staged(&segment, *fingerprint, verify).expect("staged");
                 assert_eq!(found.as_ref(), Some(record), "{n} keys");
             }
-            assert!(segment.contains(*fingerprint) && !segment.excludes(*fingerprint));
+            let table = segment.table();
+            assert!(table.contains(*fingerprint) && !table.excludes(*fingerprint));
         }
         let mut expected = records;
         expected.sort_by_key(|(fingerprint, _)| *fingerprint);
@@ -152,7 +155,7 @@ fn absent_keys_are_not_found_at_any_size() {
         for absent in strangers.map(|f| in_lane(f, &slots, LANE)) {
             assert_eq!(get(&segment, absent, Verify::Full).expect("get"), None, "{n} keys");
             assert_eq!(staged(&segment, absent, Verify::Full).expect("staged"), None, "{n} keys");
-            assert!(!segment.contains(absent));
+            assert!(!segment.table().contains(absent));
         }
     }
 }
