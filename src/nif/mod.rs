@@ -14,6 +14,7 @@ mod inspect;
 mod key;
 mod load;
 mod questions;
+mod quick;
 mod reads;
 mod reconcile;
 mod routes;

@@ -1,7 +1,8 @@
 //! Look-ups.
 
-use rustler::{Encoder as _, Env, Term};
+use rustler::{Encoder as _, Env, NifResult, Term};
 
+use super::quick::quick_nif;
 use super::{Handle, IndexResource, answer, key, large, look_up, term};
 use crate::hash::Fingerprint;
 
@@ -14,18 +15,20 @@ pub(super) const MOST_KEY_BYTES: usize = 128 * 1024;
 /// Keys that take about one timeslice (1 ms) to look up.
 const KEYS_PER_TIMESLICE: usize = 3000;
 
-#[rustler::nif]
-fn get<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
+fn get<'a>(env: Env<'a>, [reference, key]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
+    let handle: Handle<'a> = reference.decode()?;
     let key = match key::key(&handle.resource.index, key) {
         Ok(key) => key,
-        Err(fault) => return fault,
+        Err(fault) => return Ok(fault),
     };
-    look_up(env, handle, |index| {
+    Ok(look_up(env, handle, |index| {
         let ids = index.get_bounded(&key, MOST_IDS)?;
         Ok(ids
             .map_or_else(|| large().encode(env), |ids| term::ids(Term::list_new_empty(env), &ids)))
-    })
+    }))
 }
+
+quick_nif!(get / 2);
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_dirty<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
@@ -36,15 +39,16 @@ fn get_dirty<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
     look_up(env, handle, |index| Ok(term::ids(Term::list_new_empty(env), &index.get(&key)?)))
 }
 
-#[rustler::nif]
-fn get_many<'a>(env: Env<'a>, handle: Handle<'a>, keys: Term<'a>) -> Term<'a> {
-    let keys = match key::keys(&handle.resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
-        Ok(Some(keys)) => keys,
-        Ok(None) => return large().encode(env),
-        Err(fault) => return fault,
-    };
-    lists(env, handle, &keys, 4 * MOST_IDS)
+fn get_many<'a>(env: Env<'a>, [reference, keys]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
+    let handle: Handle<'a> = reference.decode()?;
+    Ok(match key::keys(&handle.resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
+        Ok(Some(keys)) => lists(env, handle, &keys, 4 * MOST_IDS),
+        Ok(None) => large().encode(env),
+        Err(fault) => fault,
+    })
 }
+
+quick_nif!(get_many / 2);
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_many_dirty<'a>(env: Env<'a>, handle: Handle<'a>, keys: Term<'a>) -> Term<'a> {
@@ -68,15 +72,17 @@ fn lists<'a>(env: Env<'a>, handle: Handle<'a>, keys: &[Fingerprint], most: usize
     })
 }
 
-#[rustler::nif]
-fn member<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    match (key::key(&handle.resource.index, key), term::id(id)) {
+fn member<'a>(env: Env<'a>, [reference, key, id]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    let handle: Handle<'a> = reference.decode()?;
+    Ok(match (key::key(&handle.resource.index, key), term::id(id)) {
         (Ok(key), Ok(id)) => {
             look_up(env, handle, |index| Ok(index.contains(&key, id)?.encode(env)))
         }
         (Err(fault), _) | (_, Err(fault)) => fault,
-    }
+    })
 }
+
+quick_nif!(member / 3);
 
 #[rustler::nif]
 fn count<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {

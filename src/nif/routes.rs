@@ -3,10 +3,11 @@
 //! size, go into the log, and may wait for a flush.
 
 use parking_lot::Mutex;
-use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
+use rustler::{Encoder as _, Env, NifResult, Resource, ResourceArc, Term};
 
 use super::code::Purpose;
 use super::error::invalid_argument;
+use super::quick::quick_nif;
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
@@ -147,10 +148,11 @@ fn done(changed: bool) -> Attempt<Outcome> {
     Attempt::Done(Outcome { changed, emptied: false })
 }
 
-#[rustler::nif]
-fn route_get<'a>(env: Env<'a>, handle: Handle<'a>, name: Term<'a>, key: Term<'a>) -> Term<'a> {
-    targets_of(env, handle, name, key, MOST)
+fn route_get<'a>(env: Env<'a>, [reference, name, key]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    Ok(targets_of(env, reference.decode()?, name, key, MOST))
 }
+
+quick_nif!(route_get / 3);
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn route_get_dirty<'a>(

@@ -6,6 +6,7 @@ use std::ops::Range;
 use rustler::{Atom, Binary, Encoder as _, Env, NewBinary, NifResult, Term};
 
 use super::code::{self, Purpose};
+use super::quick::quick_nif;
 use super::routes::{self, MOST};
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
@@ -59,29 +60,23 @@ fn key_of_term<'a>(env: Env<'a>, term: Term<'a>, most: usize) -> Term<'a> {
 
 /// What a text leads to, read as each of some types: `{ids, others}`, or `:error` if it is a text of
 /// none of them.
-#[rustler::nif]
 fn text_get<'a>(
     env: Env<'a>,
-    handle: Handle<'a>,
-    name: Term<'a>,
-    types: Term<'a>,
-    text: Term<'a>,
-) -> Term<'a> {
-    answer_one(env, handle, name_of(name, NAME), types, text)
+    [reference, name, types, text]: [Term<'a>; 4],
+) -> NifResult<Term<'a>> {
+    Ok(answer_one(env, reference.decode()?, name_of(name, NAME), types, text))
 }
+quick_nif!(text_get / 4);
 
 /// [`text_get`] with the namespace's name as [`name_code`] gives it, for those who ask it often.
-#[rustler::nif]
 fn text_get_in<'a>(
     env: Env<'a>,
-    handle: Handle<'a>,
-    name: Term<'a>,
-    types: Term<'a>,
-    text: Term<'a>,
-) -> Term<'a> {
+    [reference, name, types, text]: [Term<'a>; 4],
+) -> NifResult<Term<'a>> {
     let name = term::bytes(name).map(|name| Some(Some(Cow::Borrowed(name))));
-    answer_one(env, handle, name, types, text)
+    Ok(answer_one(env, reference.decode()?, name, types, text))
 }
+quick_nif!(text_get_in / 4);
 
 /// A namespace's name as the dictionary has it, if there is one.
 type Name<'a> = Option<Cow<'a, [u8]>>;

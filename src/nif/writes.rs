@@ -1,8 +1,9 @@
 //! Changes. The plain ones stay in memory and never wait; their `_dirty` twins, on a dirty
 //! scheduler, go into the log, and may wait for a flush.
 
-use rustler::{Encoder as _, Env, Term};
+use rustler::{Encoder as _, Env, NifResult, Term};
 
+use super::quick::quick_nif;
 use super::reads::MOST_KEY_BYTES;
 use super::term::{self, Decoded, durability as mode};
 use super::{IndexResource, answer, busy, key, large};
@@ -15,15 +16,17 @@ use crate::write::Attempt;
 /// Changes that a normal scheduler may apply in one call.
 const MOST_CHANGES: usize = 256;
 
-#[rustler::nif]
-fn put<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    change(env, reference, key, id, Op::Put)
+fn put<'a>(env: Env<'a>, arguments: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    Ok(change(env, arguments, Op::Put))
 }
 
-#[rustler::nif]
-fn delete<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>) -> Term<'a> {
-    change(env, reference, key, id, Op::Delete)
+quick_nif!(put / 3);
+
+fn delete<'a>(env: Env<'a>, arguments: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    Ok(change(env, arguments, Op::Delete))
 }
+
+quick_nif!(delete / 3);
 
 /// Takes part in the log if `durability` asks for it, so that it may wait for a file. Answers
 /// `busy` where the change would have to wait for a flush, unless `wait` says it may.
@@ -49,7 +52,7 @@ fn change_dirty<'a>(
     })
 }
 
-fn change<'a>(env: Env<'a>, reference: Term<'a>, key: Term<'a>, id: Term<'a>, op: Op) -> Term<'a> {
+fn change<'a>(env: Env<'a>, [reference, key, id]: [Term<'a>; 3], op: Op) -> Term<'a> {
     let decode = |index: &Index| Ok((key::key(index, key)?, term::id(id)?));
     with_wakeup(env, reference, decode, |index, (key, id)| {
         index.try_change(&key, id, op, Durability::Memory)
