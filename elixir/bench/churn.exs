@@ -6,8 +6,9 @@
 # Keys are replaced, the oldest by a new one each time, so the index stays as large as it is: first
 # at the pace of a tenth of all keys a minute, then as fast as one process can. Meanwhile another
 # process looks up random keys and takes the time of each call. In turns with that, ten times a
-# second, it takes the time of a call that does nothing: the same process on the same busy cores. What
-# it sees there is the machine's and the VM's doing, and only the difference is the index's.
+# second, it takes the time of a call that does without an index and takes as long as a look-up of an
+# index at rest: the same process on the same busy cores, as likely to be interrupted. What it sees
+# there is the machine's and the VM's doing, and only the difference is the index's.
 
 Code.require_file("support/measure.exs", __DIR__)
 Code.require_file("support/histogram.exs", __DIR__)
@@ -29,10 +30,11 @@ defmodule Bench.Churn do
     :ok = LsmIndex.compact(index)
 
     paces = [{"a tenth a minute", keys / 10 / 60}, {"full churn", :full}]
+    load = alone(fn -> as_long_as(fn i -> LsmIndex.get(index, key(i)) end, keys) end)
 
     {results, _first} =
       Enum.map_reduce(paces, 1, fn {name, pace}, first ->
-        result = churn(index, first, keys, pace, seconds)
+        result = churn({index, load}, first, keys, pace, seconds)
         {{name, result}, first + result.replaced}
       end)
 
@@ -45,14 +47,14 @@ defmodule Bench.Churn do
   defp key(i), do: <<1::32, i::64>>
 
   # The keys `first..first + keys - 1` are there, and so many of them in the end, later ones.
-  defp churn(index, first, keys, pace, seconds) do
+  defp churn({index, load}, first, keys, pace, seconds) do
     before = LsmIndex.stats(index)
     cpu = cpu_ms()
     place = :atomics.new(1, [])
     :atomics.put(place, 1, first)
     writer = Task.async(fn -> replace(index, place, keys, pace, deadline(seconds)) end)
     sampler = Task.async(fn -> sample(index, deadline(seconds), []) end)
-    {lookups, control} = alone(fn -> look_up(index, place, keys, deadline(seconds)) end)
+    {lookups, control} = alone(fn -> look_up({index, load}, place, keys, deadline(seconds)) end)
     replaced = Task.await(writer, :infinity)
     shares = Task.await(sampler, :infinity)
     later = LsmIndex.stats(index)
@@ -136,43 +138,63 @@ defmodule Bench.Churn do
     end
   end
 
-  defp look_up(index, place, keys, deadline) do
+  defp look_up(subjects, place, keys, deadline) do
     {lookups, control} = {Histogram.new(), Histogram.new()}
     offsets = List.to_tuple(for _ <- 1..@lookups, do: :rand.uniform(keys) - 1)
-    slices(index, place, offsets, {lookups, control}, deadline, 0)
+    slices(subjects, place, offsets, {lookups, control}, deadline, 0)
     {lookups, control}
   end
 
-  defp slices(index, place, offsets, {lookups, control} = both, deadline, at) do
+  defp slices({index, load} = subjects, place, offsets, {lookups, control} = both, deadline, at) do
     now = System.monotonic_time(:millisecond)
 
     if now < deadline do
-      get = &LsmIndex.get/2
-      nothing = &nothing/2
-      at = slice(get, index, place, offsets, lookups, now + @slice_ms, at)
-      at = slice(nothing, index, place, offsets, control, now + 2 * @slice_ms, at)
-      slices(index, place, offsets, both, deadline, at)
+      at = slice(&LsmIndex.get/2, index, place, offsets, lookups, now + @slice_ms, at)
+      at = slice(&without/2, load, place, offsets, control, now + 2 * @slice_ms, at)
+      slices(subjects, place, offsets, both, deadline, at)
     end
   end
 
-  defp slice(call, index, place, offsets, histogram, until, at) do
+  defp slice(call, subject, place, offsets, histogram, until, at) do
     oldest = :atomics.get(place, 1)
 
     at =
       Enum.reduce(1..100, at, fn _, at ->
         key = key(oldest + elem(offsets, at))
         started = :erlang.monotonic_time()
-        call.(index, key)
+        call.(subject, key)
         Histogram.add(histogram, :erlang.monotonic_time() - started)
         rem(at + 1, @lookups)
       end)
 
     if System.monotonic_time(:millisecond) < until,
-      do: slice(call, index, place, offsets, histogram, until, at),
+      do: slice(call, subject, place, offsets, histogram, until, at),
       else: at
   end
 
-  defp nothing(_index, _key), do: []
+  defp without(load, _key), do: :erlang.crc32(load)
+
+  # A binary whose checksum takes as long as looking up a key.
+  defp as_long_as(look_up, keys) do
+    some = for _ <- 1..@lookups, do: :rand.uniform(keys)
+    look_up = median_of(some, look_up)
+
+    Enum.find_value(Stream.iterate(64, &(&1 + 64)), fn bytes ->
+      load = :binary.copy(<<7>>, bytes)
+      if median_of(Enum.take(some, 2000), fn _ -> without(load, nil) end) >= look_up, do: load
+    end)
+  end
+
+  defp median_of(items, fun) do
+    times =
+      for item <- items do
+        started = :erlang.monotonic_time()
+        fun.(item)
+        :erlang.monotonic_time() - started
+      end
+
+    Measure.median(times)
+  end
 
   # Of this VM, all its threads together.
   defp cpu_ms do
@@ -189,7 +211,7 @@ defmodule Bench.Churn do
 
     Table.save(
       "Histogram, #{name}, #{keys} keys",
-      ["nanoseconds, at most", "look-ups", "calls that do nothing"],
+      ["nanoseconds, at most", "look-ups", "as long, without an index"],
       for(bound <- bounds, do: [bound, lookups[bound] || 0, control[bound] || 0])
     )
   end
@@ -206,7 +228,7 @@ defmodule Bench.Churn do
 
     Table.print(
       "Look-ups in churn, #{keys} keys, #{seconds} s each (microseconds per call)",
-      ["", "more than nothing", "target", "a look-up", "a call that does nothing"],
+      ["", "more than without", "target", "a look-up", "as long, without an index"],
       latencies
     )
 
