@@ -39,7 +39,7 @@ defmodule Bench.Report.Plots do
         series.("LsmIndex, miss", "miss", "LsmIndex", 1, false),
         series.("LsmIndex, in batches of 100", "batch of 100, per key", "LsmIndex", 2, false),
         series.("ETS, hit", "hit", "ETS", 3, true),
-        series.("ETS, miss", "miss, beside a miss of ETS", "ETS", 4, true),
+        series.("ETS, miss", "miss", "ETS", 4, true),
         series.("Map, hit", "hit", "Map", 5, true)
       ]
     }
