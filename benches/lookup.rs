@@ -15,7 +15,7 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use hashbrown::HashMap;
-use lsm_index::{Config, IdSet, Index};
+use lsm_index::{Config, IdSet, Index, Loader};
 use support::{ABSENT, in_memory, key, numbers, on_disk, sizes};
 
 fn one_by_one(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &Index, keys: u64) {
@@ -61,6 +61,26 @@ fn segments(c: &mut Criterion) {
     }
 }
 
+/// Keys of three ids each: a list takes one more place to look at.
+fn lists(c: &mut Criterion) {
+    let index = Index::in_memory(&Config::default()).expect("in memory");
+    let mut loader = Loader::new(&index);
+    for n in 0..1_000_000_u64 {
+        for id in 0..3 {
+            loader.add(&index, &key(n), n as u32 + id).expect("add");
+        }
+        if loader.is_full() {
+            loader.step(&index).expect("step");
+        }
+    }
+    while loader.step(&index).expect("step") {}
+    index.compact().expect("compact");
+    let mut group = c.benchmark_group("lookup 1 M");
+    one_by_one(&mut group, "lists of 3", &index, 1_000_000);
+    batches(&mut group, "lists of 3", &index, 1_000_000);
+    group.finish();
+}
+
 fn files(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let index = on_disk(dir.path(), 1_000_000);
@@ -98,6 +118,6 @@ fn map(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = support::criterion();
-    targets = segments, files, overlays, map
+    targets = segments, lists, files, overlays, map
 }
 criterion_main!(benches);

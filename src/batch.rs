@@ -27,6 +27,15 @@ struct Pending<'p> {
     table: Option<&'p Table<'p>>,
 }
 
+/// A key that was found, and has more than one id or none: the list is on its way.
+struct Listed<'p> {
+    place: usize,
+    fingerprint: Fingerprint,
+    lane: &'p Lane,
+    table: &'p Table<'p>,
+    found: Found,
+}
+
 impl<'p> Pending<'p> {
     /// Goes to the segment of the key's lane at `depth`, newest first; whether there is one.
     #[inline]
@@ -51,19 +60,19 @@ impl<F: FnMut(usize, IdSet)> Answers<F> {
         self.left.map(|_| chain.id_set())
     }
 
+    #[inline]
+    fn take(&mut self, place: usize, chain: &Chain<'_>) {
+        if let Some(ids) = self.admit(chain) {
+            (self.found)(place, ids);
+        }
+    }
+
     /// The same of one id, which is in a segment's entry and needs no chain.
     #[inline]
     fn take_one(&mut self, place: usize, id: u32) {
         self.left = self.left.and_then(|left| left.checked_sub(1));
         if self.left.is_some() {
             (self.found)(place, IdSet::One(id));
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, place: usize, chain: &Chain<'_>) {
-        if let Some(ids) = self.admit(chain) {
-            (self.found)(place, ids);
         }
     }
 }
@@ -168,12 +177,13 @@ impl Index {
 
     /// Takes the pending keys through the newest segment, then the next, until none is left: all
     /// keys a step before any takes the next.
-    fn ask_segments<F: FnMut(usize, IdSet)>(
+    fn ask_segments<'p, F: FnMut(usize, IdSet)>(
         &self,
         reader: &Reader<'_>,
-        pending: &mut Vec<Pending<'_>>,
+        pending: &mut Vec<Pending<'p>>,
         answers: &mut Answers<F>,
     ) -> Result<()> {
+        let mut listed: Vec<Listed<'p>> = Vec::new();
         for depth in 0.. {
             pending.retain_mut(|key| {
                 let more = key.go_to(depth);
@@ -195,47 +205,44 @@ impl Index {
             for Pending { table, probe, .. } in &mut *pending {
                 table.inspect(|table| table.sign(probe, self.verify));
             }
-            let mut outcome = Ok(());
             pending.retain_mut(|key| {
                 let Pending { place, lane, table: Some(table), ref probe, .. } = *key else {
                     return false;
                 };
                 let Some(found) = table.finish(probe, self.verify) else { return true };
                 reader.pay(lane, probe.fingerprint, depth + 1);
-                let taken = match table.only_id(found) {
-                    Some(id) => {
-                        answers.take_one(place, id);
-                        Ok(())
-                    }
-                    None => self.take_record(reader, key, found, answers),
-                };
-                if taken.is_err() {
-                    outcome = taken;
+                if let Some(id) = table.only_id(found) {
+                    answers.take_one(place, id);
+                } else {
+                    table.fetch(found);
+                    listed.push(Listed {
+                        place,
+                        fingerprint: probe.fingerprint,
+                        lane,
+                        table,
+                        found,
+                    });
                 }
                 false
             });
-            outcome?;
+            for key in listed.drain(..) {
+                self.take_listed(reader, &key, answers)?;
+            }
         }
         Ok(())
     }
 
-    /// For what is not one id.
-    #[inline(never)]
-    fn take_record<F: FnMut(usize, IdSet)>(
+    fn take_listed<F: FnMut(usize, IdSet)>(
         &self,
         reader: &Reader<'_>,
-        key: &Pending<'_>,
-        found: Found,
+        key: &Listed<'_>,
         answers: &mut Answers<F>,
     ) -> Result<()> {
-        let Pending { place, lane, table: Some(table), ref probe, .. } = *key else {
-            return Ok(());
-        };
         let mut chain = Chain::default();
-        if !chain.push(table.record(found)?) {
-            return self.ask_alone(reader, lane, place, probe.fingerprint, answers);
+        if !chain.push(key.table.record(key.found)?) {
+            return self.ask_alone(reader, key.lane, key.place, key.fingerprint, answers);
         }
-        answers.take(place, &chain);
+        answers.take(key.place, &chain);
         Ok(())
     }
 }

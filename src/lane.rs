@@ -54,7 +54,7 @@ pub(crate) struct State {
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) version: Arc<Version>,
     pub(crate) closed: bool,
-    /// What readers were shown last.
+    /// What readers were shown last: this very state, whenever nobody is changing it.
     pub(crate) shown: Arc<View>,
 }
 

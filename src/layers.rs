@@ -9,6 +9,7 @@ use crate::record::RecordRef;
 use crate::segment::{Segment, Table};
 
 /// A layer to walk.
+#[expect(clippy::large_enum_variant, reason = "a walk has a handful, and asks them for every key")]
 #[derive(Debug)]
 pub(crate) enum Layer<'a> {
     Overlay(&'a Overlay),

@@ -13,7 +13,6 @@ use crate::segment::Segment;
 use crate::stats::{Counters, Memory, Stats};
 use crate::sync::atomic::Ordering;
 use crate::version::Version;
-use crate::view::View;
 use crate::wal::Wal;
 
 impl Index {
@@ -317,8 +316,9 @@ impl Index {
         };
         for lane in self.lanes() {
             let state = lane.state();
-            let of_segments = state.version.segments.len() * (Segment::STRUCT + size_of::<usize>());
-            let of_lane = size_of::<Lane>() + size_of::<Version>() + size_of::<View>();
+            let of_segment = size_of::<Segment>() + size_of::<usize>();
+            let of_segments = state.version.segments.len() * of_segment;
+            let of_lane = size_of::<Lane>() + size_of::<Version>() + state.shown.memory();
             memory.tables += (of_lane + of_segments) as u64;
             memory.overlays += state.overlays().map(|o| o.memory() as u64).sum::<u64>();
             for segment in &state.version.segments {

@@ -29,7 +29,7 @@ impl Version {
 }
 
 /// What look-ups ask of a version, newest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tables<'v> {
     /// Most often the only one, so it is kept where it is found at once.
     newest: Option<Table<'v>>,
@@ -57,6 +57,14 @@ impl Opened {
 
     pub(crate) fn version(&self) -> &Arc<Version> {
         self.borrow_owner()
+    }
+
+    /// Bytes that the tables take, with what holds them together.
+    pub(crate) fn memory(&self) -> usize {
+        let Tables { older, .. } = self.tables();
+        size_of::<Arc<Version>>()
+            + size_of::<Tables<'_>>()
+            + older.capacity() * size_of::<Table<'_>>()
     }
 
     #[inline]

@@ -45,6 +45,11 @@ impl View {
             && self.closed == state.closed
     }
 
+    /// Bytes of what describes segments to readers.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.opened.memory()
+    }
+
     /// The segments' tables.
     #[inline]
     pub(crate) fn tables(&self) -> &Tables<'_> {

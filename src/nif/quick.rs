@@ -1,10 +1,11 @@
-//! NIFs for calls that take no longer than what rustler's attribute does around one: it puts the
-//! arguments on the heap, and hands the answer on in memory four times.
+//! NIFs for short calls, of which a good part, a fifth in the caches, is what rustler's attribute does
+//! around them: it puts the arguments on the heap, and hands the answer on in memory four times.
 #![expect(unsafe_code, reason = "what the VM hands to a NIF is raw; argued below")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_badarg, enif_raise_exception};
+use rustler::codegen_runtime::NifReturnable;
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_raise_exception};
 use rustler::types::atom::nif_panicked;
 use rustler::{Env, NifResult, Term};
 
@@ -33,8 +34,8 @@ macro_rules! quick_nif {
 }
 pub(super) use quick_nif;
 
-/// Calls `function`. An argument that cannot be decoded is a bad argument, and a panic an exception, as
-/// with rustler.
+/// Calls `function`. Errors are what rustler makes of them, for one a bad argument, and a panic is an
+/// exception.
 ///
 /// # Safety
 /// `env` is the environment of the call that the VM makes now, and `argv` leads to `ARITY` terms of it.
@@ -56,7 +57,7 @@ pub(super) unsafe fn call<const ARITY: usize>(
     match catch_unwind(AssertUnwindSafe(|| function(checked, terms).map(|term| term.as_c_arg()))) {
         Ok(Ok(answer)) => answer,
         // SAFETY: the environment is that of this call, and what comes of it is returned at once.
-        Ok(Err(_)) => unsafe { enif_make_badarg(env) },
+        Ok(Err(error)) => unsafe { error.into_returned(checked).apply(checked) },
         // SAFETY: the same; the reason is an atom, which is of every environment.
         Err(_) => unsafe { enif_raise_exception(env, nif_panicked().as_c_arg()) },
     }

@@ -187,7 +187,8 @@ pub(super) fn config<'a>(term: Term<'a>) -> Decoded<'a, Config> {
     })
 }
 
-/// A list of ids. `none` is the empty list, for callers that make many lists.
+/// A list of ids. `none` is the empty list, for callers that make many lists. Inlined, so that a term is
+/// not handed on in memory, in parts.
 #[inline(always)]
 pub(super) fn ids<'a>(none: Term<'a>, ids: &IdSet) -> Term<'a> {
     match ids {

@@ -6,7 +6,6 @@ use super::format::{HEADER_LEN, Header, Layout, Origin, Section};
 use super::mph::Mph;
 use super::packed::Values;
 use super::table::Table;
-use super::writer::DELTA_FLAG;
 use crate::config::Filter;
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -27,9 +26,6 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Bytes of what describes the bytes, for those who keep them and for those who look keys up.
-    pub(crate) const STRUCT: usize = size_of::<Self>() + size_of::<Table<'_>>();
-
     /// Opens a segment file: header, length and the hash function's checksums are checked, the
     /// other sections only by [`Segment::check`].
     pub(crate) fn open(
@@ -152,6 +148,7 @@ impl Segment {
             mph: Mph::new(self.header.mph),
             pilots: section(Section::Pilots),
             remap: section(Section::Remap),
+            postings: section(Section::Postings).as_chunks().0,
             signatures: section(Section::Signatures),
             entries: section(Section::Entries),
             cold: section(Section::Cold).as_chunks().0,
@@ -164,15 +161,11 @@ impl Segment {
         }
     }
 
-    /// The list that begins with that word of the postings.
-    pub(super) fn posting(&self, offset: u32) -> Result<RecordRef<'_>> {
-        let range = self.layout.range(Section::Postings);
-        let start = range.start;
-        let (words, _) = self.bytes[range].as_chunks();
-        record_at(words, offset as usize).ok_or_else(|| {
-            let at = start + offset as usize * 4;
-            Error::corrupt(self.path(), at, "an entry points at no posting list")
-        })
+    /// A list that is not there.
+    #[cold]
+    pub(super) fn corrupt_posting(&self, offset: u32) -> Error {
+        let at = self.layout.range(Section::Postings).start + offset as usize * 4;
+        Error::corrupt(self.path(), at, "an entry points at no posting list")
     }
 
     /// Damage of the entries.
@@ -246,25 +239,6 @@ impl Segment {
         }
         Ok(())
     }
-}
-
-/// The record of the list that begins with a word, if all of it is there.
-fn record_at(words: &[[u8; 4]], offset: usize) -> Option<RecordRef<'_>> {
-    let words = words.get(offset..)?;
-    let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
-    let first = word(0)?;
-    if first & DELTA_FLAG == 0 {
-        let ids = words.get(1..1 + first as usize)?;
-        return (!ids.is_empty()).then_some(RecordRef::Complete(Ids::Stored(ids)));
-    }
-    let adds = (first & !DELTA_FLAG) as usize;
-    let removes = word(1)? as usize;
-    let lists = words.get(3..3 + adds + removes)?;
-    Some(RecordRef::Delta {
-        adds: Ids::Stored(&lists[..adds]),
-        removes: Ids::Stored(&lists[adds..]),
-        len: word(2)?,
-    })
 }
 
 fn ascending(ids: Ids<'_>) -> bool {

@@ -7,6 +7,7 @@ use super::filter::FilterParams;
 use super::mph::Mph;
 use super::packed::Values;
 use super::reader::Segment;
+use super::writer::DELTA_FLAG;
 use crate::config::Verify;
 use crate::error::Result;
 use crate::hash::Fingerprint;
@@ -16,7 +17,7 @@ use crate::word::Unpacked;
 
 /// All that look-ups read of a segment before its bytes: side by side, so that it is in few cache
 /// lines, and not behind one pointer after the other.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Table<'s> {
     pub(super) mph: Mph,
     pub(super) pilots: &'s [u8],
@@ -24,6 +25,7 @@ pub(crate) struct Table<'s> {
     pub(super) signatures: &'s [u8],
     pub(super) entries: &'s [u8],
     pub(super) cold: &'s [[u8; 2]],
+    pub(super) postings: &'s [[u8; 4]],
     pub(super) packing: Packing,
     pub(super) values: Values,
     pub(super) slots: SlotTable,
@@ -95,8 +97,17 @@ impl<'s> Table<'s> {
         match self.values.unpack(found.0) {
             Some(Unpacked::Id(id)) => Ok(RecordRef::Complete(Ids::One(id))),
             Some(Unpacked::Tombstone) => Ok(RecordRef::Tombstone),
-            Some(Unpacked::Offset(offset)) => self.segment.posting(offset),
+            Some(Unpacked::Offset(offset)) => list_at(self.postings, offset as usize)
+                .ok_or_else(|| self.segment.corrupt_posting(offset)),
             None => Err(self.segment.corrupt_entry("an entry's value has no meaning")),
+        }
+    }
+
+    /// Asks for the cache line of the key's list, if it has one.
+    #[inline]
+    pub(crate) fn fetch(&self, found: Found) {
+        if let Some(Unpacked::Offset(offset)) = self.values.unpack(found.0) {
+            prefetch_index(self.postings, offset as usize);
         }
     }
 
@@ -189,4 +200,23 @@ impl<'s> Table<'s> {
             Ok((fingerprint, self.record(Found(word))?))
         })
     }
+}
+
+/// The record of the list that begins with a word, if all of it is there.
+fn list_at(words: &[[u8; 4]], offset: usize) -> Option<RecordRef<'_>> {
+    let words = words.get(offset..)?;
+    let word = |i: usize| words.get(i).map(|w| u32::from_le_bytes(*w));
+    let first = word(0)?;
+    if first & DELTA_FLAG == 0 {
+        let ids = words.get(1..1 + first as usize)?;
+        return (!ids.is_empty()).then_some(RecordRef::Complete(Ids::Stored(ids)));
+    }
+    let adds = (first & !DELTA_FLAG) as usize;
+    let removes = word(1)? as usize;
+    let lists = words.get(3..3 + adds + removes)?;
+    Some(RecordRef::Delta {
+        adds: Ids::Stored(&lists[..adds]),
+        removes: Ids::Stored(&lists[adds..]),
+        len: word(2)?,
+    })
 }

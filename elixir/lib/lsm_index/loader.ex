@@ -131,24 +131,33 @@ defmodule LsmIndex.Loader do
   end
 
   # The NIF names no element, and the fault it tells is the first it met, not the first there is.
-  # So the elements are given to it again, in their order and one by one.
+  # So it is given halves: each call may wait for a dirty scheduler.
   defp name_element(%Error{reason: reason} = error, loader, chunk, offset)
        when reason in @faults do
-    chunk
-    |> Enum.reverse()
-    |> Enum.with_index(offset)
-    |> Enum.find_value(error, fn {element, position} ->
-      case Native.load_add(loader, [element]) do
-        {:error, {reason, message, detail}} when reason in @faults ->
-          shown = inspect(element, limit: 5, printable_limit: 60)
-          message = "element #{position} of the enumerable, #{shown}: #{message}"
-          Error.new(reason, message, Map.merge(detail, %{position: position, element: element}))
-
-        _taken ->
-          nil
-      end
-    end)
+    first_fault(loader, Enum.reverse(chunk), length(chunk), offset) || error
   end
 
   defp name_element(error, _loader, _chunk, _offset), do: error
+
+  defp first_fault(loader, [element], 1, position) do
+    case Native.load_add(loader, [element]) do
+      {:error, {reason, message, detail}} when reason in @faults ->
+        shown = inspect(element, limit: 5, printable_limit: 60)
+        message = "element #{position} of the enumerable, #{shown}: #{message}"
+        Error.new(reason, message, Map.merge(detail, %{position: position, element: element}))
+
+      _taken ->
+        nil
+    end
+  end
+
+  defp first_fault(loader, elements, count, offset) do
+    half = div(count, 2)
+    {first, rest} = Enum.split(elements, half)
+
+    case Native.load_add(loader, first) do
+      {:error, _fault} -> first_fault(loader, first, half, offset)
+      _taken -> first_fault(loader, rest, count - half, offset + half)
+    end
+  end
 end

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::{explore, holds, in_memory, key, keys_of, together, upkeep, with};
-use lsm_index::{Attempt, Durability, Loader, Op};
+use lsm_index::{Attempt, Durability, IdSet, Index, Loader, Op};
 
 /// What was there stays there, and what was seen is seen from then on, in the order it was written,
 /// while overlays are frozen, flushed and merged.
@@ -37,6 +37,84 @@ fn a_look_up_beside_flushes_sees_what_was_written() {
         index.flush().expect("flush");
         assert!((1..5).all(|n| holds(&index, &key(n), n)));
         assert_eq!(index.count().expect("count"), 5);
+    });
+}
+
+/// The same of look-ups for one id, which go another way.
+#[test]
+fn a_look_up_for_one_id_beside_flushes_sees_what_was_written() {
+    explore(|| {
+        let index = in_memory(1, 2);
+        let contains = |index: &Index, n: u32| index.contains(&key(n), n).expect("contains");
+        index.put(&key(0), 0).expect("put");
+        together([
+            with(&index, |index| {
+                for n in 1..5 {
+                    index.put(&key(n), n).expect("put");
+                }
+            }),
+            with(&index, |index| {
+                upkeep(index);
+                index.compact().expect("compact");
+            }),
+            with(&index, move |index| {
+                let mut seen = 0;
+                for _ in 0..3 {
+                    let newest = (0..5).rev().find(|&n| contains(index, n)).expect("0 was there");
+                    assert!((0..=newest).all(|n| contains(index, n)), "written before");
+                    assert!(newest >= seen, "gone again");
+                    seen = newest;
+                }
+            }),
+        ]);
+        assert!((0..5).all(|n| contains(&index, n)));
+    });
+}
+
+/// Ids of a large set, which each layer has a few changes of, add up in the order of the changes.
+#[test]
+fn changes_of_a_large_set_add_up_beside_flushes() {
+    explore(|| {
+        let index = in_memory(1, 2);
+        let all: Vec<_> = (0..100).map(|id| (Op::Put, key(0), id)).collect();
+        index.write(&all).expect("write");
+        index.compact().expect("compact");
+        index.put(&key(0), 200).expect("put");
+        together([
+            with(&index, |index| {
+                index.put(&key(0), 201).expect("put");
+                index.delete(&key(0), 5).expect("delete");
+                index.put(&key(0), 202).expect("put");
+            }),
+            with(&index, |index| {
+                upkeep(index);
+                index.compact().expect("compact");
+            }),
+            with(&index, |index| {
+                for _ in 0..3 {
+                    assert!(
+                        [7, 200].iter().all(|&id| index.contains(&key(0), id).expect("contains"))
+                    );
+                    let mut together = Vec::new();
+                    let take = |_, ids: IdSet| together = ids.as_slice().to_vec();
+                    index.get_many(&[key(0)], take).expect("get_many");
+                    let alone = index.get(&key(0)).expect("get").as_slice().to_vec();
+                    for ids in [together, alone] {
+                        let there = [5, 201, 202].map(|id| ids.contains(&id));
+                        let steps = [
+                            [true, false, false],
+                            [true, true, false],
+                            [false, true, false],
+                            [false, true, true],
+                        ];
+                        assert!(steps.contains(&there), "{there:?}");
+                        let changed = there.iter().filter(|&&is_there| is_there).count();
+                        assert_eq!((ids.len(), ids.is_sorted()), (100 + changed, true));
+                    }
+                }
+            }),
+        ]);
+        assert_eq!(index.get(&key(0)).expect("get").as_slice().len(), 102);
     });
 }
 
