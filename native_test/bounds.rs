@@ -63,7 +63,7 @@ fn check_together(index: &Index, expected: &[Vec<u32>], total: usize) {
         assert_eq!(all, most >= total, "{most} of {total}");
         for (ids, expected) in found.iter().zip(expected) {
             let ids = ids.as_ref().map(IdSet::as_slice);
-            assert!(ids == Some(expected) || ids.is_none() && !all);
+            assert!(ids.map_or(!all, |ids| ids == expected), "{ids:?}, {expected:?}");
         }
     }
 }
