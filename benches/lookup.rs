@@ -1,5 +1,5 @@
-//! Look-ups, nanoseconds per key, places in random order: the index whole in segments, whole in
-//! overlays, and in mapped files, beside a `hashbrown::HashMap<u64, u32>` (SipHash-1-3).
+//! Look-ups, nanoseconds per key, places in random order: the index whole in segments, with one id a key
+//! and with three, whole in overlays, and in mapped files, beside a `hashbrown::HashMap<u64, u32>` (SipHash-1-3).
 //!
 //! `cargo bench --no-default-features --bench lookup`, `LSM_BENCH_10M=1 cargo bench
 //! --no-default-features --bench lookup` for 10 M keys too.

@@ -7,9 +7,8 @@ use lsm_index::{Attempt, Durability, IdSet, Index, Loader, Op};
 
 /// What was there stays there, and what was seen is seen from then on, in the order it was written,
 /// while overlays are frozen, flushed and merged.
-#[test]
-fn a_look_up_beside_flushes_sees_what_was_written() {
-    explore(|| {
+fn look_ups_beside_flushes(holds: fn(&Index, &[u8], u32) -> bool) {
+    explore(move || {
         let index = in_memory(1, 2);
         index.put(&key(0), 7).expect("put");
         together([
@@ -22,7 +21,7 @@ fn a_look_up_beside_flushes_sees_what_was_written() {
                 upkeep(index);
                 index.compact().expect("compact");
             }),
-            with(&index, |index| {
+            with(&index, move |index| {
                 let mut seen = 5;
                 for _ in 0..3 {
                     assert!(holds(index, &key(0), 7));
@@ -40,35 +39,15 @@ fn a_look_up_beside_flushes_sees_what_was_written() {
     });
 }
 
-/// The same of look-ups for one id, which go another way.
+#[test]
+fn a_look_up_beside_flushes_sees_what_was_written() {
+    look_ups_beside_flushes(holds);
+}
+
+/// They go another way.
 #[test]
 fn a_look_up_for_one_id_beside_flushes_sees_what_was_written() {
-    explore(|| {
-        let index = in_memory(1, 2);
-        let contains = |index: &Index, n: u32| index.contains(&key(n), n).expect("contains");
-        index.put(&key(0), 0).expect("put");
-        together([
-            with(&index, |index| {
-                for n in 1..5 {
-                    index.put(&key(n), n).expect("put");
-                }
-            }),
-            with(&index, |index| {
-                upkeep(index);
-                index.compact().expect("compact");
-            }),
-            with(&index, move |index| {
-                let mut seen = 0;
-                for _ in 0..3 {
-                    let newest = (0..5).rev().find(|&n| contains(index, n)).expect("0 was there");
-                    assert!((0..=newest).all(|n| contains(index, n)), "written before");
-                    assert!(newest >= seen, "gone again");
-                    seen = newest;
-                }
-            }),
-        ]);
-        assert!((0..5).all(|n| contains(&index, n)));
-    });
+    look_ups_beside_flushes(|index, key, id| index.contains(key, id).expect("contains"));
 }
 
 /// Ids of a large set, which each layer has a few changes of, add up in the order of the changes.
