@@ -3,14 +3,15 @@
 use parking_lot::Mutex;
 use rustler::{Encoder as _, Env, Resource, ResourceArc, Term};
 
-use super::{IndexResource, answer, done, error, key, more, term};
+use super::reference::Held;
+use super::{answer, done, error, key, more, term};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::load::Loader;
 
 /// A load under way; keeps its index alive.
 pub(crate) struct LoaderResource {
-    index: ResourceArc<IndexResource>,
+    index: Held,
     loader: Mutex<Loader>,
 }
 
@@ -18,7 +19,7 @@ pub(crate) struct LoaderResource {
 impl Resource for LoaderResource {}
 
 #[rustler::nif]
-fn load_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
+fn load_begin<'a>(env: Env<'a>, index: Held) -> Term<'a> {
     let loader = Mutex::new(Loader::new(&index.index));
     ResourceArc::new(LoaderResource { index, loader }).encode(env)
 }

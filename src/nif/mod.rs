@@ -17,6 +17,7 @@ mod questions;
 mod quick;
 mod reads;
 mod reconcile;
+mod reference;
 mod routes;
 mod target;
 mod term;
@@ -29,13 +30,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
-use rustler::{Decoder, Encoder as _, Env, LocalPid, NifResult, Resource, Term};
+use rustler::{Decoder, Encoder as _, Env, LocalPid, NifResult, Term};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::pace::Pace;
 
-rustler::init!("Elixir.LsmIndex.Native");
+rustler::init!("Elixir.LsmIndex.Native", load = reference::register);
 
 rustler::atoms! {
     ok, error, nil, busy, large, more, done, wait, put, delete, full, fast, verify,
@@ -54,9 +55,6 @@ pub(crate) struct IndexResource {
     /// The compactor was sent a message because writes are refused.
     told: AtomicBool,
 }
-
-#[rustler::resource_impl]
-impl Resource for IndexResource {}
 
 impl IndexResource {
     fn new(index: Index) -> Self {

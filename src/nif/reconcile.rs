@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use rustler::{Binary, Encoder as _, Env, NewBinary, Resource, ResourceArc, Term};
 
 use super::code::{self, Purpose};
+use super::reference::Held;
 use super::target;
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
@@ -17,7 +18,7 @@ use crate::write::Attempt;
 
 /// A reconciliation under way; none once it is over, whenever the VM frees this.
 pub(crate) struct ReconcilerResource {
-    index: ResourceArc<IndexResource>,
+    index: Held,
     reconciler: Mutex<Option<Reconciler>>,
 }
 
@@ -47,11 +48,7 @@ impl Resource for ReconcilerResource {}
 
 /// Of the routes of all namespaces, or of the index's own.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn reconcile_begin<'a>(
-    env: Env<'a>,
-    index: ResourceArc<IndexResource>,
-    in_namespaces: bool,
-) -> Term<'a> {
+fn reconcile_begin<'a>(env: Env<'a>, index: Held, in_namespaces: bool) -> Term<'a> {
     let held = index.clone();
     answer(env, &index, |index| {
         let reconciler = Mutex::new(Some(index.begin_reconciliation(in_namespaces)?));

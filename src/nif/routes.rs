@@ -8,6 +8,7 @@ use rustler::{Encoder as _, Env, NifResult, Resource, ResourceArc, Term};
 use super::code::Purpose;
 use super::error::invalid_argument;
 use super::quick::quick_nif;
+use super::reference::Held;
 use super::target::{self, Targets};
 use super::term::{self, Decoded};
 use super::writes::with_wakeup;
@@ -211,7 +212,7 @@ pub(super) fn consume(env: Env<'_>, bytes: usize) {
 /// A listing of all targets, taken slice by slice: as one term they would keep a scheduler busy
 /// for as long as it takes to move them to the caller's heap.
 pub(crate) struct ListingResource {
-    index: ResourceArc<IndexResource>,
+    index: Held,
     listing: Mutex<Listing>,
 }
 
@@ -219,7 +220,7 @@ pub(crate) struct ListingResource {
 impl Resource for ListingResource {}
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>, of: Term<'a>) -> Term<'a> {
+fn list_begin<'a>(env: Env<'a>, index: Held, of: Term<'a>) -> Term<'a> {
     let name = match name(of, Purpose { lasting: false, most: usize::MAX }) {
         Ok(name) => name.flatten(),
         Err(fault) => return fault,
@@ -232,13 +233,13 @@ fn list_begin<'a>(env: Env<'a>, index: ResourceArc<IndexResource>, of: Term<'a>)
 
 /// The names of all namespaces.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn list_names<'a>(env: Env<'a>, index: ResourceArc<IndexResource>) -> Term<'a> {
+fn list_names<'a>(env: Env<'a>, index: Held) -> Term<'a> {
     begin_listing(env, index, Index::list_namespaces)
 }
 
 fn begin_listing<'a>(
     env: Env<'a>,
-    index: ResourceArc<IndexResource>,
+    index: Held,
     begin: impl FnOnce(&Index) -> Result<Listing>,
 ) -> Term<'a> {
     let held = index.clone();

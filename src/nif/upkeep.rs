@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rustler::{Encoder as _, Env, LocalPid, ResourceArc, Term};
+use rustler::{Encoder as _, Env, LocalPid, Term};
 
 use super::inspect::{lost, with};
+use super::reference::Held;
 use super::term::numbers;
 use super::{
     IndexResource, PACE, answer, answer_without_index, done, more, ok, ok_term, term, wait,
@@ -23,7 +24,7 @@ fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
     };
     answer_without_index(env, || {
         let index = Index::in_memory(&config)?;
-        Ok(ResourceArc::new(IndexResource::new(index)).encode(env))
+        Ok(Held::new(IndexResource::new(index)).encode(env))
     })
 }
 
@@ -35,7 +36,7 @@ fn open<'a>(env: Env<'a>, path: Term<'a>, options: Term<'a>) -> Term<'a> {
     };
     answer_without_index(env, || {
         let index = Index::open(path, &config)?;
-        Ok((ok(), ResourceArc::new(IndexResource::new(index))).encode(env))
+        Ok((ok(), Held::new(IndexResource::new(index))).encode(env))
     })
 }
 

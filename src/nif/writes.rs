@@ -97,7 +97,7 @@ pub(super) fn with_wakeup<'a, A, T: rustler::Encoder>(
     decode: impl FnOnce(&Index) -> Decoded<'a, A>,
     change: impl FnOnce(&Index, A) -> Result<Attempt<T>>,
 ) -> Term<'a> {
-    let Some(resource) = reference.try_get_resource::<IndexResource>() else {
+    let Ok(resource) = reference.decode::<&IndexResource>() else {
         return super::error::invalid_argument(env, "the first argument is not an index");
     };
     let arguments = match decode(&resource.index) {

@@ -8,6 +8,37 @@ defmodule LsmIndex.NativeTest do
     assert_raise ArgumentError, fn -> Native.close(:index) end
   end
 
+  test "a reference to something else of the library is no index" do
+    loader = Native.load_begin(Native.new_memory(%{}))
+    assert_raise ArgumentError, fn -> Native.get(loader, "a") end
+    assert {:error, {:invalid_argument, _, _}} = Native.put(loader, "a", 1)
+  end
+
+  @tag :tmp_dir
+  test "an index goes with the last reference to it, and a load has one", %{tmp_dir: dir} do
+    path = Path.join(dir, "index")
+    parent = self()
+
+    # On a heap of its own, which nothing is left on but the loader.
+    holder =
+      spawn_link(fn ->
+        loader = begin_load(path)
+        :erlang.garbage_collect()
+        send(parent, {:added, Native.load_add(loader, [{"a", 1}])})
+        receive do: (:stop -> loader)
+      end)
+
+    assert_receive {:added, 1}
+    assert {:error, {:locked, _, _}} = Native.open(path, %{})
+    send(holder, :stop)
+    eventually(fn -> match?({:ok, _index}, Native.open(path, %{})) end)
+  end
+
+  defp begin_load(path) do
+    {:ok, index} = Native.open(path, %{})
+    Native.load_begin(index)
+  end
+
   test "every stub is replaced by a NIF" do
     # A stub that the library does not know would raise :nif_not_loaded; a NIF never does.
     for {name, arity} <- Native.__info__(:functions), name != :load_nif do
