@@ -6,10 +6,9 @@ use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
-use crate::lane::Lane;
+use crate::lookup::Reader;
 use crate::segment::{Found, Probe, Table};
 use crate::version::Tables;
-use crate::view::Reader;
 
 /// Keys in flight together: enough to keep the memory busy, few enough to stay in L1.
 const GROUP: usize = 32;
@@ -21,7 +20,7 @@ const PINNED: usize = 32 * GROUP;
 struct Pending<'p> {
     place: usize,
     probe: Probe,
-    lane: &'p Lane,
+    lane: usize,
     tables: &'p Tables<'p>,
     /// The one whose turn it is.
     table: Option<&'p Table<'p>>,
@@ -31,7 +30,7 @@ struct Pending<'p> {
 struct Listed<'p> {
     place: usize,
     fingerprint: Fingerprint,
-    lane: &'p Lane,
+    lane: usize,
     table: &'p Table<'p>,
     found: Found,
 }
@@ -146,11 +145,8 @@ impl Index {
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
     ) -> Result<Option<Pending<'p>>> {
-        let Some(lane) = self.lane(self.slots.lane(fingerprint)) else {
-            answers.take(place, &Chain::default());
-            return Ok(None);
-        };
-        let Some(tables) = lane.view(&reader.pin).settled(fingerprint)? else {
+        let lane = self.slots.lane(fingerprint);
+        let Some(tables) = reader.settled(lane, fingerprint)? else {
             self.ask_alone(reader, lane, place, fingerprint, answers)?;
             return Ok(None);
         };
@@ -162,13 +158,13 @@ impl Index {
     fn ask_alone<F: FnMut(usize, IdSet)>(
         &self,
         reader: &Reader<'_>,
-        lane: &Lane,
+        lane: usize,
         place: usize,
         fingerprint: Fingerprint,
         answers: &mut Answers<F>,
     ) -> Result<()> {
         let Some(left) = answers.left else { return Ok(()) };
-        match lane.lookup_all(reader, fingerprint, left, |chain| answers.admit(chain))? {
+        match reader.look_up_in_all(lane, fingerprint, left, |chain| answers.admit(chain))? {
             Some(Some(ids)) => (answers.found)(place, ids),
             _ => answers.left = None,
         }

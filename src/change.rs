@@ -185,7 +185,7 @@ impl Lane {
         if !settled {
             let in_frozen = frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));
             if !in_frozen.is_some_and(|record| below.push(record)) {
-                view.tables().ask(fingerprint, Verify::Full, false, &mut below)?;
+                view.tables().ask(fingerprint, Verify::Full, &mut below)?;
                 view.tables().check_ids(fingerprint, &below)?;
             }
             let undecided = if active.is_some() { &open } else { wanted };

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crate::MAX_KEY_LEN;
 use crate::census::Census;
-use crate::chain::{Chain, IdSet};
 use crate::compaction::Upkeep;
 use crate::config::{
     Config, DEFAULT_LANES, DEFAULT_MAX_LOG_BYTES, Durability, Filter, Limits, Verify,
@@ -16,13 +15,12 @@ use crate::epoch::{Epoch, TERMS, lane_dir};
 use crate::error::{Error, Result};
 use crate::freed;
 use crate::fs::{Disk, FileSystem, Fs};
-use crate::hash::{Fingerprint, HashKey, KeyHasher};
-use crate::key::Key;
+use crate::hash::{HashKey, KeyHasher};
 use crate::lane::{Closed, Keeper, Lane};
 use crate::lock::DirectoryLock;
 use crate::pace::Pace;
 use crate::purge::Purge;
-use crate::rcu::Readers;
+use crate::rcu::Published;
 use crate::reconcile::Reconciliations;
 use crate::recovery::Recovery;
 use crate::residency::Residency;
@@ -35,7 +33,7 @@ use crate::stripes::Stripes;
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, OnceLock};
 use crate::version::Version;
-use crate::view::{Reader, View};
+use crate::view::View;
 use crate::wal::{Scan, Wal};
 
 /// A multimap from keys (bytes) to sets of ids, safe to share between threads.
@@ -50,8 +48,8 @@ pub struct Index {
     pub(crate) hasher: KeyHasher,
     pub(crate) slots: SlotTable,
     lanes: Box<[OnceLock<Box<Lane>>]>,
-    /// Of the lanes' views.
-    pub(crate) readers: Arc<Readers<View>>,
+    /// What readers see of each lane.
+    pub(crate) views: Arc<Published<View>>,
     pub(crate) limits: Limits,
     pub(crate) verify: Verify,
     pub(crate) counters: Counters,
@@ -151,6 +149,7 @@ impl Index {
 
     fn assemble(fs: Fs, config: &Config, num_lanes: u32, hash_key: &HashKey) -> Self {
         let hasher = KeyHasher::new(hash_key);
+        let nothing = Arc::default();
         Self {
             fs,
             dictionary: Dictionary::in_memory(hasher.clone()),
@@ -158,7 +157,7 @@ impl Index {
             hasher,
             slots: SlotTable::new(num_lanes),
             lanes: (0..num_lanes).map(|_| OnceLock::new()).collect(),
-            readers: Arc::default(),
+            views: Arc::new(Published::new((0..num_lanes).map(|_| Arc::clone(&nothing)))),
             limits: config.limits(),
             verify: config.verify,
             counters: Counters::default(),
@@ -210,7 +209,7 @@ impl Index {
             let keeper =
                 Keeper { dir: None, next_number: 1, live_keys: 0, flushed: 0, flushed_at: None };
             let number = number as u32;
-            Box::new(Lane::new(number, keeper, Version::default(), 0, &self.readers))
+            Box::new(Lane::new(number, keeper, Version::default(), 0, &self.views))
         })
     }
 
@@ -263,68 +262,10 @@ impl Index {
             dictionary: &self.dictionary,
             slots: &self.slots,
             wal: self.wal.as_ref(),
-            readers: &self.readers,
+            views: &self.views,
             pace: self.pace.as_deref(),
             residency: self.residency,
             filter: self.filter,
-        }
-    }
-
-    /// The ids of a key, ascending.
-    ///
-    /// # Errors
-    /// [`Error::KeyTooLong`], [`Error::Closed`]; [`Error::Corrupt`] if a segment's entry points
-    /// nowhere.
-    #[inline]
-    pub fn get<K: Key + ?Sized>(&self, key: &K) -> Result<IdSet> {
-        Ok(self.get_bounded(key, usize::MAX)?.unwrap_or(IdSet::Empty))
-    }
-
-    /// The ids of a key, unless more than `most` have to be walked to put them together (those
-    /// removed since the last compaction count too).
-    ///
-    /// # Errors
-    /// As [`Index::get`].
-    #[inline]
-    pub fn get_bounded<K: Key + ?Sized>(&self, key: &K, most: usize) -> Result<Option<IdSet>> {
-        self.check_open()?;
-        self.look_up(self.fingerprint(key)?, most, |chain| chain.id_set())
-    }
-
-    /// Whether the pair is in the index.
-    ///
-    /// # Errors
-    /// As [`Index::get`].
-    pub fn contains<K: Key + ?Sized>(&self, key: &K, id: u32) -> Result<bool> {
-        self.check_open()?;
-        let fingerprint = self.fingerprint(key)?;
-        match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.contains(&self.reader(), fingerprint, id),
-            None => Ok(false),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader {
-            pin: self.readers.pin(),
-            verify: self.verify,
-            filter: self.filter,
-            work_waits: &self.work_waits,
-        }
-    }
-
-    /// What the layers say of a key, if that is not more than `most` ids to walk.
-    #[inline]
-    pub(crate) fn look_up<R>(
-        &self,
-        fingerprint: Fingerprint,
-        most: usize,
-        f: impl FnOnce(&Chain<'_>) -> R,
-    ) -> Result<Option<R>> {
-        match self.lane(self.slots.lane(fingerprint)) {
-            Some(lane) => lane.lookup(&self.reader(), fingerprint, most, f),
-            None => Ok(Some(f(&Chain::default()))),
         }
     }
 
@@ -371,7 +312,7 @@ impl Index {
             }
             wal.close();
         }
-        self.readers.close();
+        self.views.readers().close();
         self.dictionary.clear();
         lock.take();
         drop(lock);

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::chain::Chain;
 use crate::compaction::Rent;
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -22,19 +21,19 @@ use crate::filtering::Filtering;
 use crate::hash::Fingerprint;
 use crate::incoming::Incoming;
 use crate::overlay::Overlay;
-use crate::rcu::{Pin, Published, Readers};
+use crate::rcu::Published;
 use crate::record::RecordRef;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{MOMENT, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::version::Version;
-use crate::view::{Changing, Reader, View};
+use crate::view::{Changing, View};
 
 /// One lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) number: u32,
     state: RwLock<State>,
-    view: Published<View>,
+    views: Arc<Published<View>>,
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
     pub(crate) live: AtomicU64,
@@ -138,12 +137,12 @@ impl Lane {
         keeper: Keeper,
         version: Version,
         live_keys: u64,
-        readers: &Arc<Readers<View>>,
+        views: &Arc<Published<View>>,
     ) -> Self {
         let lane = Self {
             number,
             state: RwLock::default(),
-            view: Published::new(Arc::default(), Arc::clone(readers)),
+            views: Arc::clone(views),
             keeper: Mutex::new(keeper),
             gate: Mutex::new(()),
             live: AtomicU64::new(live_keys),
@@ -161,13 +160,12 @@ impl Lane {
 
     /// The contents, to change them.
     pub(crate) fn change(&self) -> Changing<'_> {
-        Changing::new(self.state.write(), &self.view)
+        Changing::new(self.state.write(), self)
     }
 
-    /// What readers see without a lock.
-    #[inline]
-    pub(crate) fn view<'p>(&'p self, pin: &'p Pin<'_, View>) -> &'p View {
-        self.view.get(pin)
+    /// Has readers see this from now on.
+    pub(crate) fn show(&self, view: Arc<View>) {
+        self.views.replace(self.number as usize, view);
     }
 
     /// Keys with a non-empty set.
@@ -202,82 +200,6 @@ impl Lane {
     pub(crate) fn is_stalled(&self, limits: Limits) -> bool {
         let state = self.state();
         state.frozen.is_some() && state.active.weight() >= limits.stall_weight(state.version.weight)
-    }
-
-    /// Hands what all layers say of a key to `f`, unless that is more than `most` ids to walk.
-    #[inline]
-    pub(crate) fn lookup<R>(
-        &self,
-        reader: &Reader<'_>,
-        fingerprint: Fingerprint,
-        most: usize,
-        f: impl FnOnce(&Chain<'_>) -> R,
-    ) -> Result<Option<R>> {
-        let Some(tables) = self.view(&reader.pin).settled(fingerprint)? else {
-            return self.lookup_all(reader, fingerprint, most, f);
-        };
-        let mut chain = Chain::default();
-        let asked = tables.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
-        reader.count(self, fingerprint, asked);
-        Ok((!chain.exceeds(most)).then(|| f(&chain)))
-    }
-
-    /// The same, the overlays included. The lock is let go before segments are asked.
-    pub(crate) fn lookup_all<R>(
-        &self,
-        reader: &Reader<'_>,
-        fingerprint: Fingerprint,
-        most: usize,
-        f: impl FnOnce(&Chain<'_>) -> R,
-    ) -> Result<Option<R>> {
-        let (deltas, view) = {
-            let state = self.state();
-            if state.closed {
-                return Err(Error::Closed);
-            }
-            let mut chain = Chain::default();
-            for record in state.records(fingerprint) {
-                if chain.push(record) {
-                    return Ok((!chain.exceeds(most)).then(|| f(&chain)));
-                }
-            }
-            if chain.exceeds(most) {
-                return Ok(None);
-            }
-            // Of these contents, as it is replaced before the lock for a change is let go.
-            (chain.to_owned_deltas(), self.view(&reader.pin))
-        };
-        let mut chain = Chain::of(&deltas);
-        view.tables().ask(fingerprint, reader.verify, false, &mut chain)?;
-        Ok((!chain.exceeds(most)).then(|| f(&chain)))
-    }
-
-    /// Whether the pair is in the lane: asks the layers for this one id, and copies nothing.
-    pub(crate) fn contains(
-        &self,
-        reader: &Reader<'_>,
-        fingerprint: Fingerprint,
-        id: u32,
-    ) -> Result<bool> {
-        let mut chain = Chain::default();
-        if let Some(tables) = self.view(&reader.pin).settled(fingerprint)? {
-            let asked = tables.ask(fingerprint, reader.verify, reader.filters(self), &mut chain)?;
-            reader.count(self, fingerprint, asked);
-            return Ok(chain.contains(id));
-        }
-        let view = {
-            let state = self.state();
-            if state.closed {
-                return Err(Error::Closed);
-            }
-            let mut records = state.records(fingerprint);
-            if let Some(contains) = records.find_map(|record| record.verdict(id)) {
-                return Ok(contains);
-            }
-            self.view(&reader.pin)
-        };
-        view.tables().ask(fingerprint, reader.verify, false, &mut chain)?;
-        Ok(chain.contains(id))
     }
 
     /// Takes in that a look-up asked so many segments more than one. True if that makes it enough for
@@ -317,7 +239,7 @@ impl State {
     }
 
     /// What a batch in the making and the overlays say of a key, newest first.
-    fn records(&self, fingerprint: Fingerprint) -> impl Iterator<Item = RecordRef<'_>> {
+    pub(crate) fn records(&self, fingerprint: Fingerprint) -> impl Iterator<Item = RecordRef<'_>> {
         let incoming = self.incoming.as_ref().and_then(|incoming| incoming.get(fingerprint));
         let newest = incoming.or_else(|| self.active.get(fingerprint));
         let frozen = move || self.frozen.as_ref().and_then(|f| f.overlay.get(fingerprint));

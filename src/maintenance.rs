@@ -20,7 +20,7 @@ impl Index {
     #[inline]
     #[must_use]
     pub fn claim_wakeup(&self) -> bool {
-        let waits = self.work_waits.load(Ordering::SeqCst) || self.readers.wants_reclaim();
+        let waits = self.work_waits.load(Ordering::SeqCst) || self.views.readers().wants_reclaim();
         waits && !self.awake.swap(true, Ordering::SeqCst)
     }
 
@@ -29,7 +29,7 @@ impl Index {
     /// # Errors
     /// Those of the flush; the work is still to be done then.
     pub fn work(&self) -> Result<bool> {
-        self.readers.reclaim();
+        self.views.readers().reclaim();
         self.check_writable()?;
         // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
         self.work_waits.store(false, Ordering::SeqCst);

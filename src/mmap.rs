@@ -1,5 +1,5 @@
 //! A segment's bytes: its mapped file, or memory for what is small or has no file.
-//! Unsafe code of the engine is here and in `rcu.rs` alone.
+//! Unsafe code of the engine is here, in `rcu.rs` and in `opened.rs` alone.
 #![expect(unsafe_code, reason = "mapping a file and calling C are unsafe by nature; argued below")]
 
 use std::fs::File;

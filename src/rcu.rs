@@ -46,12 +46,12 @@ impl<T> Drop for Pin<'_, T> {
     }
 }
 
-/// A value for readers to look at, one after the other.
+/// Values for readers to look at, each replaced by the next one. What leads to them lies side by side.
 #[derive(Debug)]
 pub(crate) struct Published<T> {
-    /// Of [`Arc::into_raw`]; the reference it stands for is this cell's.
-    current: AtomicPtr<T>,
-    readers: Arc<Readers<T>>,
+    /// Of [`Arc::into_raw`]; the references they stand for are this value's.
+    current: Box<[AtomicPtr<T>]>,
+    readers: Readers<T>,
     owned: PhantomData<Arc<T>>,
 }
 
@@ -111,18 +111,28 @@ impl<T> Readers<T> {
 }
 
 impl<T> Published<T> {
-    pub(crate) fn new(value: Arc<T>, readers: Arc<Readers<T>>) -> Self {
-        let current = AtomicPtr::new(Arc::into_raw(value).cast_mut());
-        Self { current, readers, owned: PhantomData }
+    pub(crate) fn new(values: impl IntoIterator<Item = Arc<T>>) -> Self {
+        let current = |value: Arc<T>| AtomicPtr::new(Arc::into_raw(value).cast_mut());
+        let current = values.into_iter().map(current).collect();
+        Self { current, readers: Readers::default(), owned: PhantomData }
     }
 
-    /// The present value, for as long as the reader stays.
+    /// Those who look at them.
     #[inline]
-    pub(crate) fn get<'p>(&'p self, pin: &'p Pin<'_, T>) -> &'p T {
-        assert!(std::ptr::eq(pin.readers, &raw const *self.readers), "a reader of other values");
-        let current = self.current.load(Ordering::SeqCst);
+    pub(crate) fn readers(&self) -> &Readers<T> {
+        &self.readers
+    }
+
+    /// The present value at a place, for as long as the reader stays.
+    ///
+    /// # Panics
+    /// If there is no such place, or the reader is one of other values.
+    #[inline]
+    pub(crate) fn get<'p>(&'p self, place: usize, pin: &'p Pin<'_, T>) -> &'p T {
+        assert!(std::ptr::eq(pin.readers, &raw const self.readers), "a reader of other values");
+        let current = self.current[place].load(Ordering::SeqCst);
         // SAFETY: the pointer is of `Arc::into_raw`, so it is valid for as long as the reference it
-        // stands for is there. That is this cell's, which `'p` keeps from being dropped, until
+        // stands for is there. That is `self`'s, which `'p` keeps from being dropped, until
         // `replace` hands it to `retired` with a stamp. From there only `reclaim` of the same
         // readers (asserted above) takes it, once the grace period of its stamp is over; and it is
         // not over before `pin`, which `'p` keeps too, is gone: everything here is sequentially
@@ -133,10 +143,13 @@ impl<T> Published<T> {
     }
 
     /// Puts a new value in the place of the present one, which stays until [`Readers::reclaim`].
-    pub(crate) fn replace(&self, value: Arc<T>) {
-        let old = self.current.swap(Arc::into_raw(value).cast_mut(), Ordering::SeqCst);
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub(crate) fn replace(&self, place: usize, value: Arc<T>) {
+        let old = self.current[place].swap(Arc::into_raw(value).cast_mut(), Ordering::SeqCst);
         let stamp = self.readers.grace.stamp();
-        // SAFETY: the pointer is of `Arc::into_raw`, and its reference was this cell's. The swap
+        // SAFETY: the pointer is of `Arc::into_raw`, and its reference was `self`'s. The swap
         // took it out, so nobody else takes it over.
         let old = unsafe { Arc::from_raw(old) };
         let mut retired = self.readers.retired.lock();
@@ -149,10 +162,12 @@ impl<T> Published<T> {
 
 impl<T> Drop for Published<T> {
     fn drop(&mut self) {
-        let current = self.current.load(Ordering::SeqCst);
-        // SAFETY: as in `replace`; whoever got a reference from `get` borrowed this cell, and is
-        // gone.
-        drop(unsafe { Arc::from_raw(current) });
+        for current in &self.current {
+            let current = current.load(Ordering::SeqCst);
+            // SAFETY: as in `replace`; whoever got a reference from `get` borrowed `self`, and is
+            // gone.
+            drop(unsafe { Arc::from_raw(current) });
+        }
     }
 }
 
@@ -172,10 +187,10 @@ mod tests {
         }
     }
 
-    /// A cell with the first of them, number 0; and the count.
-    fn first() -> (Published<Counted>, Arc<Readers<Counted>>, Arc<AtomicUsize>) {
-        let (readers, count) = (Arc::default(), Arc::default());
-        (Published::new(Counted::new(0, &count), Arc::clone(&readers)), readers, count)
+    /// The first of them, number 0, alone; and the count.
+    fn first() -> (Published<Counted>, Arc<AtomicUsize>) {
+        let count = Arc::default();
+        (Published::new([Counted::new(0, &count)]), count)
     }
 
     impl Drop for Counted {
@@ -187,18 +202,19 @@ mod tests {
 
     #[test]
     fn what_is_looked_at_stays_until_the_reader_is_gone() {
-        let (cell, readers, count) = first();
+        let (cell, count) = first();
+        let readers = cell.readers();
         let pin = readers.pin();
-        let seen = cell.get(&pin);
-        cell.replace(Counted::new(2, &count));
+        let seen = cell.get(0, &pin);
+        cell.replace(0, Counted::new(2, &count));
         readers.reclaim();
-        assert_eq!((seen.0, cell.get(&pin).0), (0, 2));
+        assert_eq!((seen.0, cell.get(0, &pin).0), (0, 2));
         assert_eq!(count.load(Ordering::SeqCst), 2);
         drop(pin);
         readers.reclaim();
         assert_eq!(count.load(Ordering::SeqCst), 1);
         // Nobody looks: at once.
-        cell.replace(Counted::new(3, &count));
+        cell.replace(0, Counted::new(3, &count));
         readers.reclaim();
         assert_eq!(count.load(Ordering::SeqCst), 1);
         drop(cell);
@@ -207,9 +223,10 @@ mod tests {
 
     #[test]
     fn who_leaves_tells_of_what_it_held_up() {
-        let (cell, readers, count) = first();
+        let (cell, count) = first();
+        let readers = cell.readers();
         let pin = readers.pin();
-        cell.replace(Counted::new(1, &count));
+        cell.replace(0, Counted::new(1, &count));
         readers.reclaim();
         assert!(!readers.wants_reclaim());
         drop(pin);
@@ -217,13 +234,13 @@ mod tests {
         readers.reclaim();
         assert_eq!((readers.wants_reclaim(), count.load(Ordering::SeqCst)), (false, 1));
         // Without a reader, in lots.
-        (1..LOT).for_each(|value| cell.replace(Counted::new(value, &count)));
+        (1..LOT).for_each(|value| cell.replace(0, Counted::new(value, &count)));
         assert!(!readers.wants_reclaim());
-        cell.replace(Counted::new(LOT, &count));
+        cell.replace(0, Counted::new(LOT, &count));
         assert!(readers.wants_reclaim());
         // Who leaves last drops what is left.
         let (first, last) = (readers.pin(), readers.pin());
-        cell.replace(Counted::new(0, &count));
+        cell.replace(0, Counted::new(0, &count));
         readers.close();
         assert!(count.load(Ordering::SeqCst) > 1);
         drop(first);
@@ -232,28 +249,29 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_leaves_what_it_replaced_to_its_readers() {
-        let (cell, readers, count) = first();
-        let pin = readers.pin();
-        cell.replace(Counted::new(2, &count));
-        drop(cell);
-        assert_eq!(count.load(Ordering::SeqCst), 1);
+    fn places_are_apart_and_what_is_left_goes_with_them() {
+        let count = Arc::default();
+        let cells = Published::new((0..3).map(|value| Counted::new(value, &count)));
+        cells.replace(1, Counted::new(7, &count));
+        let pin = cells.readers().pin();
+        assert_eq!([0, 1, 2].map(|place| cells.get(place, &pin).0), [0, 7, 2]);
         drop(pin);
-        drop(readers);
+        assert_eq!(count.load(Ordering::SeqCst), 4);
+        drop(cells);
         assert_eq!(count.load(Ordering::SeqCst), 0);
     }
 
     #[test]
     #[should_panic(expected = "a reader of other values")]
     fn a_pin_of_other_readers_is_refused() {
-        let (readers, others) = (Arc::default(), Readers::default());
-        let cell = Published::new(Arc::new(1), readers);
-        cell.get(&others.pin());
+        let [cell, other] = [1, 2].map(|value| Published::new([Arc::new(value)]));
+        cell.get(0, &other.readers().pin());
     }
 
     #[test]
     fn threads_never_see_what_is_gone() {
-        let (cell, readers, count) = first();
+        let (cell, count) = first();
+        let readers = cell.readers();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -261,7 +279,7 @@ mod tests {
                     let mut last = 0;
                     while !done.load(Ordering::SeqCst) {
                         let pin = readers.pin();
-                        let seen = cell.get(&pin);
+                        let seen = cell.get(0, &pin);
                         assert!(seen.0 >= last && seen.0 != usize::MAX);
                         std::thread::yield_now();
                         assert!(seen.0 >= last && seen.0 != usize::MAX);
@@ -270,7 +288,7 @@ mod tests {
                 });
             }
             for value in 1..if cfg!(miri) { 50 } else { 5_000 } {
-                cell.replace(Counted::new(value, &count));
+                cell.replace(0, Counted::new(value, &count));
                 readers.reclaim();
                 if value % 16 == 0 {
                     std::thread::yield_now();

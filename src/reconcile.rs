@@ -212,9 +212,7 @@ impl Reconciler {
         for id in index.ids_of_target(scope, target) {
             self.found.0[number].lock().keep(key, id);
             // Others may have removed it meanwhile.
-            if let Some(lane) = index.lane(number) {
-                there |= lane.contains(&index.reader(), key, id)?;
-            }
+            there |= index.has(key, id)?;
         }
         Ok(there)
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use self_cell::self_cell;
-
 use crate::chain::Chain;
 use crate::config::Verify;
 use crate::error::{Error, Result};
@@ -36,49 +34,6 @@ pub(crate) struct Tables<'v> {
     older: Vec<Table<'v>>,
 }
 
-self_cell!(
-    /// A version's tables, with the version.
-    pub(crate) struct Opened {
-        owner: Arc<Version>,
-        #[covariant]
-        dependent: Tables,
-    }
-
-    impl {Debug}
-);
-
-impl Opened {
-    pub(crate) fn of(version: Arc<Version>) -> Self {
-        Self::new(version, |version| {
-            let mut tables = version.segments.iter().map(|segment| segment.table());
-            Tables { newest: tables.next(), older: tables.collect() }
-        })
-    }
-
-    pub(crate) fn version(&self) -> &Arc<Version> {
-        self.borrow_owner()
-    }
-
-    /// Bytes that the tables take, with what holds them together.
-    pub(crate) fn memory(&self) -> usize {
-        let Tables { older, .. } = self.tables();
-        size_of::<Arc<Version>>()
-            + size_of::<Tables<'_>>()
-            + older.capacity() * size_of::<Table<'_>>()
-    }
-
-    #[inline]
-    pub(crate) fn tables(&self) -> &Tables<'_> {
-        self.borrow_dependent()
-    }
-}
-
-impl Default for Opened {
-    fn default() -> Self {
-        Self::of(Arc::default())
-    }
-}
-
 /// The segments that a look-up came by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
@@ -91,31 +46,50 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Adds what a segment says of the key; whether nothing below it matters.
-    #[inline]
-    fn probe<'a>(
-        &mut self,
-        table: &Table<'a>,
-        fingerprint: Fingerprint,
-        verify: Verify,
-        chain: &mut Chain<'a>,
-    ) -> Result<bool> {
-        self.probed += 1;
-        let Some(found) = table.find(fingerprint, verify) else { return Ok(false) };
-        self.present += 1;
-        Ok(match table.only_id(found) {
-            Some(id) => chain.push(RecordRef::Complete(Ids::One(id))),
-            None => chain.push(table.record(found)?),
-        })
-    }
-
     /// Without the key.
     pub(crate) fn absent(self) -> usize {
         self.probed + self.excluded - self.present
     }
 }
 
+/// What a segment said of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// How it differs from what lies below.
+    Some,
+    All,
+}
+
+impl Said {
+    /// Adds a segment's record of the key.
+    #[inline(always)]
+    fn by<'v>(
+        table: &Table<'v>,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        chain: &mut Chain<'v>,
+    ) -> Result<Self> {
+        let Some(found) = table.find(fingerprint, verify) else { return Ok(Said::Nothing) };
+        let complete = match table.only_id(found) {
+            Some(id) => chain.push(RecordRef::Complete(Ids::One(id))),
+            None => chain.push(table.record(found)?),
+        };
+        Ok(if complete { Said::All } else { Said::Some })
+    }
+}
+
 impl<'v> Tables<'v> {
+    pub(crate) fn of(version: &'v Version) -> Self {
+        let mut tables = version.segments.iter().map(|segment| segment.table());
+        Self { newest: tables.next(), older: tables.collect() }
+    }
+
+    /// Bytes allocated, beside this.
+    pub(crate) fn memory(&self) -> usize {
+        self.older.capacity() * size_of::<Table<'_>>()
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Table<'v>> {
         self.newest.iter().chain(&self.older)
     }
@@ -146,40 +120,56 @@ impl<'v> Tables<'v> {
         Ok(())
     }
 
-    /// Adds what the segments say of a key, newest first; their filters are asked before, if at all.
+    /// Adds what the segments say of a key, newest first; how many were asked.
     #[inline]
     pub(crate) fn ask(
+        &self,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        chain: &mut Chain<'v>,
+    ) -> Result<usize> {
+        let Some(newest) = &self.newest else { return Ok(0) };
+        let said = Said::by(newest, fingerprint, verify, chain)?;
+        if said == Said::All || self.older.is_empty() {
+            return Ok(1);
+        }
+        self.ask_older(fingerprint, verify, chain)
+    }
+
+    /// Goes on with those below the newest; apart, as most lanes have none.
+    #[inline(never)]
+    fn ask_older(
+        &self,
+        fingerprint: Fingerprint,
+        verify: Verify,
+        chain: &mut Chain<'v>,
+    ) -> Result<usize> {
+        for (older, table) in self.older.iter().enumerate() {
+            if Said::by(table, fingerprint, verify, chain)? == Said::All {
+                return Ok(2 + older);
+            }
+        }
+        Ok(1 + self.older.len())
+    }
+
+    /// As [`Tables::ask`], by way of the `filters` if that is wanted.
+    pub(crate) fn sift(
         &self,
         fingerprint: Fingerprint,
         verify: Verify,
         filters: bool,
         chain: &mut Chain<'v>,
     ) -> Result<Asked> {
-        if filters {
-            return self.sift(fingerprint, verify, chain);
-        }
         let mut asked = Asked::default();
         for table in self.iter() {
-            if asked.probe(table, fingerprint, verify, chain)? {
-                break;
-            }
-        }
-        Ok(asked)
-    }
-
-    /// As [`Tables::ask`], by way of the filters; apart, as most indexes have none.
-    #[inline(never)]
-    fn sift(
-        &self,
-        fingerprint: Fingerprint,
-        verify: Verify,
-        chain: &mut Chain<'v>,
-    ) -> Result<Asked> {
-        let mut asked = Asked::default();
-        for table in self.iter() {
-            if table.excludes(fingerprint) {
+            if filters && table.excludes(fingerprint) {
                 asked.excluded += 1;
-            } else if asked.probe(table, fingerprint, verify, chain)? {
+                continue;
+            }
+            asked.probed += 1;
+            let said = Said::by(table, fingerprint, verify, chain)?;
+            asked.present += usize::from(said != Said::Nothing);
+            if said == Said::All {
                 break;
             }
         }

@@ -3,16 +3,13 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::compaction::SAMPLED;
-use crate::config::{Filter, Verify};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::lane::{Lane, State};
+use crate::opened::Opened;
 use crate::presence::Presence;
-use crate::rcu::{Pin, Published};
 use crate::sync::RwLockWriteGuard;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::version::{Asked, Opened, Tables};
+use crate::version::Tables;
 
 /// Which segments there are, and of which keys the overlays may have changes.
 #[derive(Debug, Default)]
@@ -47,7 +44,7 @@ impl View {
 
     /// Bytes of what describes segments to readers.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.opened.memory()
+        size_of::<Self>() + self.tables().memory()
     }
 
     /// The segments' tables.
@@ -67,58 +64,22 @@ impl View {
     }
 }
 
-/// Whoever looks keys up, counted once for all the views it looks at: it should not stay long.
-#[derive(Debug)]
-pub(crate) struct Reader<'i> {
-    pub(crate) pin: Pin<'i, View>,
-    pub(crate) verify: Verify,
-    pub(crate) filter: Filter,
-    /// To be set when there is work for who is idle.
-    pub(crate) work_waits: &'i AtomicBool,
-}
-
-impl Reader<'_> {
-    /// Whether the lane's filters are to be asked.
-    #[inline]
-    pub(crate) fn filters(&self, lane: &Lane) -> bool {
-        self.filter != Filter::None && lane.filtering.pays()
-    }
-
-    /// Counts, for some of all look-ups, that segments of the lane were looked into which a merge
-    /// would have spared them.
-    #[inline]
-    pub(crate) fn pay(&self, lane: &Lane, fingerprint: Fingerprint, segments: usize) {
-        if segments > 1 && fingerprint.is_sample(SAMPLED) && lane.take_rent(segments - 1) {
-            self.work_waits.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// The same, and what filters have spared them, or would have.
-    #[inline]
-    pub(crate) fn count(&self, lane: &Lane, fingerprint: Fingerprint, asked: Asked) {
-        self.pay(lane, fingerprint, asked.probed);
-        if self.filter != Filter::None && fingerprint.is_sample(SAMPLED) {
-            lane.filtering.count(asked.present, asked.absent());
-        }
-    }
-}
-
 /// A lane's contents, for who changes them: readers see what came of it when this goes.
 pub(crate) struct Changing<'l> {
     state: RwLockWriteGuard<'l, State>,
-    view: &'l Published<View>,
+    lane: &'l Lane,
 }
 
 impl<'l> Changing<'l> {
-    pub(crate) fn new(state: RwLockWriteGuard<'l, State>, view: &'l Published<View>) -> Self {
-        Self { state, view }
+    pub(crate) fn new(state: RwLockWriteGuard<'l, State>, lane: &'l Lane) -> Self {
+        Self { state, lane }
     }
 
     fn show(&mut self) {
         if !self.state.shown.is_of(&self.state) {
             let view = Arc::new(View::of(&self.state));
             self.state.shown = Arc::clone(&view);
-            self.view.replace(view);
+            self.lane.show(view);
         }
     }
 }

@@ -227,17 +227,24 @@ impl<T> fmt::Debug for RwLock<T> {
     }
 }
 
-/// Set at most once. Whoever sets it may find that another was quicker.
+/// Set at most once. Whoever comes while its value is made waits for it.
 #[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     value: std::sync::OnceLock<T>,
     /// Looked at before `value` is, for others to come in between.
     turn: atomic::AtomicBool,
+    /// Held to make the value. Not the lock of the standard library's: another task of this thread
+    /// would wait for that in vain.
+    making: Mutex<()>,
 }
 
 impl<T> OnceLock<T> {
     pub(crate) fn new() -> Self {
-        Self { value: std::sync::OnceLock::new(), turn: atomic::AtomicBool::new(false) }
+        Self {
+            value: std::sync::OnceLock::new(),
+            turn: atomic::AtomicBool::new(false),
+            making: Mutex::new(()),
+        }
     }
 
     pub(crate) fn get(&self) -> Option<&T> {
@@ -247,11 +254,12 @@ impl<T> OnceLock<T> {
 
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         if self.get().is_none() {
-            // Not under the lock of the standard library's: another task of this thread would wait
-            // for it in vain.
-            let made = make();
-            self.turn.store(true, atomic::Ordering::SeqCst);
-            let _ = self.value.set(made);
+            let _made_by_one = self.making.lock();
+            if self.value.get().is_none() {
+                let made = make();
+                self.turn.store(true, atomic::Ordering::SeqCst);
+                let _ = self.value.set(made);
+            }
         }
         self.value.get().expect("it was set just now")
     }

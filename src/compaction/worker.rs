@@ -17,7 +17,7 @@ use crate::manifest::{Manifest, ManifestSegment};
 use crate::mmap::{ANONYMOUS, MappedBytes};
 use crate::overlay::Overlay;
 use crate::pace::Pace;
-use crate::rcu::Readers;
+use crate::rcu::Published;
 use crate::residency::Residency;
 use crate::segment::{Origin, Segment, SegmentWriter};
 use crate::slots::SlotTable;
@@ -35,7 +35,7 @@ pub(crate) struct Upkeep<'i> {
     pub(crate) dictionary: &'i Dictionary,
     pub(crate) slots: &'i SlotTable,
     pub(crate) wal: Option<&'i Wal>,
-    pub(crate) readers: &'i Arc<Readers<View>>,
+    pub(crate) views: &'i Arc<Published<View>>,
     pub(crate) pace: Option<&'i Pace>,
     pub(crate) residency: Residency,
     pub(crate) filter: Filter,
@@ -241,7 +241,7 @@ impl Lane {
             self.rent.end();
         }
         drop(dropped);
-        upkeep.readers.reclaim();
+        upkeep.views.readers().reclaim();
         for segment in replaced.iter().filter(|s| s.is_on_disk()) {
             // A file that stays behind costs space until the next open, not correctness.
             let removed = upkeep.fs.remove(segment.path());
@@ -315,7 +315,7 @@ impl Lane {
             flushed_at: None,
         };
         let version = Version::new(segments);
-        Ok(Self::new(number, keeper, version, manifest.live_keys, upkeep.readers))
+        Ok(Self::new(number, keeper, version, manifest.live_keys, upkeep.views))
     }
 }
 

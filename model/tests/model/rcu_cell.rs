@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::rcu::{Published, Readers};
+use crate::rcu::Published;
 use crate::support::explore;
 
 const VALUES: usize = 4;
@@ -28,17 +28,16 @@ fn what_a_reader_looks_at_is_there_until_it_leaves() {
     explore(|| {
         let gone: Arc<[AtomicBool; VALUES]> = Arc::default();
         let value = |number| Arc::new(Value { number, gone: Arc::clone(&gone) });
-        let readers: Arc<Readers<Value>> = Arc::default();
-        let cell = Arc::new(Published::new(value(0), Arc::clone(&readers)));
+        let cell = Arc::new(Published::new([value(0)]));
 
         let mut tasks = Vec::new();
         for _ in 0..2 {
-            let (readers, cell, gone) = (readers.clone(), cell.clone(), gone.clone());
+            let (cell, gone) = (cell.clone(), gone.clone());
             tasks.push(shuttle::thread::spawn(move || {
                 let mut last = 0;
                 for _ in 0..3 {
-                    let pin = readers.pin();
-                    let number = cell.get(&pin).number;
+                    let pin = cell.readers().pin();
+                    let number = cell.get(0, &pin).number;
                     assert!(number >= last, "an older value");
                     last = number;
                     for _ in 0..2 {
@@ -50,24 +49,26 @@ fn what_a_reader_looks_at_is_there_until_it_leaves() {
             }));
         }
         let values: Vec<_> = (1..VALUES).map(value).collect();
-        let (of_replacer, of_cell) = (readers.clone(), cell.clone());
+        let replaced = cell.clone();
         tasks.push(shuttle::thread::spawn(move || {
             for value in values {
-                of_cell.replace(value);
-                of_replacer.reclaim();
+                replaced.replace(0, value);
+                replaced.readers().reclaim();
             }
         }));
-        let reclaimer = readers.clone();
-        tasks.push(shuttle::thread::spawn(move || (0..3).for_each(|_| reclaimer.reclaim())));
+        let reclaimed = cell.clone();
+        tasks.push(shuttle::thread::spawn(move || {
+            (0..3).for_each(|_| reclaimed.readers().reclaim());
+        }));
         for task in tasks {
             task.join().expect("a task");
         }
 
         let left = |number: usize| !gone[number].load(Ordering::SeqCst);
         if (0..VALUES - 1).any(left) {
-            assert!(readers.wants_reclaim(), "left behind, and nobody told");
+            assert!(cell.readers().wants_reclaim(), "left behind, and nobody told");
         }
-        readers.reclaim();
+        cell.readers().reclaim();
         assert!((0..VALUES - 1).all(|number| !left(number)), "kept although nobody looks");
         assert!(left(VALUES - 1));
         drop(cell);
