@@ -126,7 +126,12 @@ impl<'a> Chain<'a> {
     }
 
     pub(crate) fn contains(&self, id: u32) -> bool {
-        self.newest_first().find_map(|record| record.verdict(id)).unwrap_or(false)
+        self.verdict(id).unwrap_or(false)
+    }
+
+    /// Whether the id is in the set, if these records tell.
+    pub(crate) fn verdict(&self, id: u32) -> Option<bool> {
+        self.newest_first().find_map(|record| record.verdict(id))
     }
 
     /// The set, if the chain ends in a complete record or nothing lies below it.

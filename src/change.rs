@@ -215,10 +215,11 @@ impl Lane {
     ) -> bool {
         let growth = plan.growth;
         let mut state = self.change();
+        // First, as whoever sees it may count.
+        self.count(growth);
         plan.apply(&mut state.active);
         state.logged.note(record);
         state.growth += growth;
-        self.count(growth);
         state.freeze_if_full(limits)
     }
 
@@ -277,6 +278,7 @@ impl<'i> LanePlan<'i> {
         let mut state = self.lane.change();
         state.active.announce(announcement);
         state.incoming = Some(incoming);
+        self.lane.batch.store(true, Ordering::SeqCst);
         self.lane.count(self.growth);
     }
 
@@ -291,23 +293,28 @@ impl<'i> LanePlan<'i> {
                 let gone = state.incoming.take();
                 let froze = self.end(&mut state, record, limits);
                 drop(state);
+                self.lane.batch.store(false, Ordering::SeqCst);
                 drop(gone);
                 return froze;
             }
         }
     }
 
-    /// Makes the changes, which `record` of the log has, under the lane's lock, which the caller
-    /// holds. True if that filled the overlay.
-    pub(crate) fn publish(
-        &mut self,
-        state: &mut State,
-        record: Option<u64>,
-        limits: Limits,
-    ) -> bool {
-        self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active));
+    /// Makes the changes, which `record` of the log has, under the lane's lock. True if that filled the
+    /// overlay.
+    pub(crate) fn publish(&mut self, record: Option<u64>, limits: Limits) -> bool {
+        let mut state = self.lane.change();
+        // Readers find all of the keys, and come under the lock for them, before any is changed.
+        let keys = self.keys.iter().map(|plan| plan.fingerprint);
+        let announcement = state.active.announcement(keys);
+        state.active.announce(announcement);
+        self.lane.batch.store(true, Ordering::SeqCst);
         self.lane.count(self.growth);
-        self.end(state, record, limits)
+        self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active));
+        let froze = self.end(&mut state, record, limits);
+        drop(state);
+        self.lane.batch.store(false, Ordering::SeqCst);
+        froze
     }
 
     fn end(&self, state: &mut State, record: Option<u64>, limits: Limits) -> bool {

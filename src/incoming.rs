@@ -1,11 +1,11 @@
 //! A batch on its way into the overlays of several lanes: readers see nothing of it, and from one
 //! moment on all of it, although it is made lane by lane.
 //!
-//! Each lane is told of its part first, and shows its keys in the filter that readers ask. Then the
-//! batch is shown, by one flag for all lanes: from now on its records stand before those of the active
-//! overlays. Then they are made there, some at a time, and the lane forgets its part. All the while the
-//! gates are held, so the active overlay changes by the batch alone; flushes and merges concern only
-//! what lies below.
+//! Each lane is told of its part first, shows its keys in the filter that readers ask, and has those that
+//! find one there come under its lock. Then the batch is shown, by one flag for all lanes: from now on its
+//! records stand before those of the active overlays. Then they are made there, some at a time, and the
+//! lane forgets its part. All the while the gates are held, so the active overlay changes by the batch
+//! alone; flushes and merges concern only what lies below.
 
 use std::sync::Arc;
 

@@ -5,10 +5,9 @@
 //! 2. `gate`, by writers: one at a time, and the lane's contents change under it alone;
 //! 3. `state`, for moments only: never across a segment probe or file operation, and one at a time.
 //!
-//! A reader looks at the published view first, which takes no lock, and goes straight to the segments
-//! if that says no overlay has the key. Otherwise it takes `state` shared, asks the overlays, and
-//! probes the segments it saw there after letting go. A flush publishes the new segments and drops
-//! the frozen overlay in one step.
+//! A reader looks at the published view (`view.rs`, `lookup.rs`), which has the overlays and the segments
+//! of one moment. It takes `state` shared only for what changes in more than one word: lists of ids, and
+//! batches. A flush publishes the new segments and drops the frozen overlay in one step.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +35,8 @@ pub(crate) struct Lane {
     views: Arc<Published<View>>,
     pub(crate) keeper: Mutex<Keeper>,
     gate: Mutex<()>,
+    /// A batch is being made. It comes before what the overlays say, so readers have to see it first.
+    pub(crate) batch: AtomicBool,
     pub(crate) live: AtomicU64,
     pub(crate) rent: Rent,
     pub(crate) filtering: Filtering,
@@ -145,6 +146,7 @@ impl Lane {
             views: Arc::clone(views),
             keeper: Mutex::new(keeper),
             gate: Mutex::new(()),
+            batch: AtomicBool::new(false),
             live: AtomicU64::new(live_keys),
             rent: Rent::default(),
             filtering: Filtering::default(),

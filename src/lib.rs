@@ -52,7 +52,6 @@ mod opened;
 mod overlay;
 mod pace;
 pub mod postgres;
-mod presence;
 mod promises;
 mod purge;
 mod quarantine;

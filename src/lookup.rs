@@ -1,5 +1,5 @@
-//! Looking one key up: first in the lane's view, which takes no lock, and in its overlays only if that
-//! says they may have the key.
+//! Looking one key up, in what readers see of its lane: in its overlays if they may have the key, then in
+//! its segments. That takes a lock only for lists of ids that were changed a short while ago.
 
 use crate::chain::{Chain, IdSet};
 use crate::compaction::SAMPLED;
@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
+use crate::lane::Lane;
 use crate::rcu::Pin;
 use crate::sync::atomic::Ordering;
 use crate::version::Tables;
@@ -103,7 +104,7 @@ impl Reader<'_> {
         Ok((!chain.exceeds(most)).then(|| f(&chain)))
     }
 
-    /// The same, the overlays included. The lane's lock is let go before segments are asked.
+    /// The same, the overlays included.
     pub(crate) fn look_up_in_all<R>(
         &self,
         lane: usize,
@@ -111,9 +112,48 @@ impl Reader<'_> {
         most: usize,
         f: impl FnOnce(&Chain<'_>) -> R,
     ) -> Result<Option<R>> {
+        let mut chain = Chain::default();
+        let Some((view, complete)) = self.recent(lane, key, &mut chain) else {
+            return self.look_up_locked(lane, key, most, f);
+        };
+        if !complete && !chain.exceeds(most) {
+            view.tables().ask(key, self.index.verify, &mut chain)?;
+        }
+        Ok((!chain.exceeds(most)).then(|| f(&chain)))
+    }
+
+    /// Adds what the overlays say of a key; with the view that has them, and true if nothing below
+    /// matters. None if only the lane's lock lets see it: lists of ids, and a batch in the making.
+    fn recent<'r>(
+        &'r self,
+        lane: usize,
+        key: Fingerprint,
+        chain: &mut Chain<'r>,
+    ) -> Option<(&'r View, bool)> {
+        // Before the view is looked at, which has all of a batch by the time that there is none. One that
+        // begins now shows later than this look-up, whatever of it is seen here.
+        if self.lane(lane).batch.load(Ordering::SeqCst) {
+            return None;
+        }
+        let view = self.view(lane);
+        view.recent(key, chain).map(|complete| (view, complete))
+    }
+
+    /// There is one, as its view says that its overlays may have something.
+    fn lane(&self, lane: usize) -> &Lane {
+        self.index.lane_or_new(lane)
+    }
+
+    /// Under the lane's lock, which is let go before segments are asked.
+    fn look_up_locked<R>(
+        &self,
+        lane: usize,
+        key: Fingerprint,
+        most: usize,
+        f: impl FnOnce(&Chain<'_>) -> R,
+    ) -> Result<Option<R>> {
         let (deltas, view) = {
-            // There is one, as its view says what its overlays may have.
-            let state = self.index.lane_or_new(lane).state();
+            let state = self.lane(lane).state();
             if state.closed {
                 return Err(Error::Closed);
             }
@@ -141,8 +181,13 @@ impl Reader<'_> {
             self.ask(lane, tables, key, &mut chain)?;
             return Ok(chain.contains(id));
         }
-        let view = {
-            let state = self.index.lane_or_new(lane).state();
+        let view = if let Some((view, _)) = self.recent(lane, key, &mut chain) {
+            if let Some(has) = chain.verdict(id) {
+                return Ok(has);
+            }
+            view
+        } else {
+            let state = self.lane(lane).state();
             if state.closed {
                 return Err(Error::Closed);
             }

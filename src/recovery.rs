@@ -89,7 +89,7 @@ impl Index {
         }
         // Also if it comes to nothing: a later flush has the record behind it, or it would be
         // replayed again, over what was written since.
-        let froze = plan.publish(&mut lane.change(), Some(record), self.limits);
+        let froze = plan.publish(Some(record), self.limits);
         self.note(froze);
         Ok(())
     }

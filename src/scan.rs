@@ -16,7 +16,7 @@ impl Lane {
             if state.closed {
                 return Err(Error::Closed);
             }
-            let mut active = state.active.clone();
+            let mut active = state.active.copy();
             if let Some(incoming) = &state.incoming {
                 incoming.add_to(&mut active);
             }

@@ -3,20 +3,22 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::lane::{Lane, State};
+use crate::lane::{Frozen, Lane, State};
 use crate::opened::Opened;
-use crate::presence::Presence;
+use crate::overlay::{Presence, Seen, Shown};
 use crate::sync::RwLockWriteGuard;
 use crate::version::Tables;
 
-/// Which segments there are, and of which keys the overlays may have changes.
+/// Which segments there are, and what overlays have.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     opened: Opened,
-    active: Presence,
-    frozen: Option<Presence>,
+    active: Shown,
+    /// Its filter is asked nearly always, and the overlay then as good as never.
+    frozen: Option<(Presence, Arc<Frozen>)>,
     closed: bool,
 }
 
@@ -24,8 +26,11 @@ impl View {
     fn of(state: &State) -> Self {
         Self {
             opened: Opened::of(Arc::clone(&state.version)),
-            active: state.active.presence().clone(),
-            frozen: state.frozen.as_ref().map(|frozen| frozen.overlay.presence().clone()),
+            active: state.active.shown().clone(),
+            frozen: state
+                .frozen
+                .as_ref()
+                .map(|frozen| (frozen.overlay.shown().presence().clone(), Arc::clone(frozen))),
             closed: state.closed,
         }
     }
@@ -33,11 +38,11 @@ impl View {
     fn is_of(&self, state: &State) -> bool {
         let same_frozen = match (&self.frozen, &state.frozen) {
             (None, None) => true,
-            (Some(seen), Some(frozen)) => seen.is(frozen.overlay.presence()),
+            (Some((_, seen)), Some(frozen)) => Arc::ptr_eq(seen, frozen),
             _ => false,
         };
         Arc::ptr_eq(self.opened.version(), &state.version)
-            && self.active.is(state.active.presence())
+            && self.active.is(state.active.shown())
             && same_frozen
             && self.closed == state.closed
     }
@@ -53,13 +58,30 @@ impl View {
         self.opened.tables()
     }
 
+    /// Adds what the overlays say of a key, newest first. True if nothing below matters; none if only
+    /// the lock of the lane lets see it, or that the lane is closed.
+    pub(crate) fn recent<'v>(
+        &'v self,
+        fingerprint: Fingerprint,
+        chain: &mut Chain<'v>,
+    ) -> Option<bool> {
+        match self.active.get(fingerprint) {
+            _ if self.closed => return None,
+            Seen::Nothing => {}
+            Seen::Record(record) => return Some(chain.push(record)),
+            Seen::Listed => return None,
+        }
+        let frozen = self.frozen.as_ref().and_then(|(_, frozen)| frozen.overlay.get(fingerprint));
+        Some(frozen.is_some_and(|record| chain.push(record)))
+    }
+
     /// The segments' tables, if no overlay has a change of the key; none if one may.
     #[inline]
     pub(crate) fn settled(&self, fingerprint: Fingerprint) -> Result<Option<&Tables<'_>>> {
         if self.closed {
             return Err(Error::Closed);
         }
-        let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.may_have(fingerprint));
+        let frozen = self.frozen.as_ref().is_some_and(|(keys, _)| keys.may_have(fingerprint));
         Ok((!frozen && !self.active.may_have(fingerprint)).then(|| self.tables()))
     }
 }

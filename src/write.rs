@@ -282,10 +282,7 @@ impl Index {
             _ => None,
         };
         let froze = match &mut plans[..] {
-            [plan] if plan.is_small() => {
-                let lane = plan.lane;
-                plan.publish(&mut lane.change(), record, self.limits)
-            }
+            [plan] if plan.is_small() => plan.publish(record, self.limits),
             plans => {
                 let curtain = Curtain::default();
                 plans.iter().for_each(|plan| plan.announce(&curtain));

@@ -123,6 +123,42 @@ fn one_of_several_writers_makes_a_change() {
     });
 }
 
+/// The same of a batch in one lane, small enough to be made at once, of keys that are new and of one that
+/// is there; with few of them, and with so many that the overlay's table has no room for them.
+#[test]
+fn a_batch_in_one_lane_is_seen_whole_or_not_at_all() {
+    for more in [0, 4] {
+        explore(move || {
+            let index = in_memory(1, 100);
+            index.put(b"old", 1).expect("put");
+            let look = |first: &'static [u8], second: &'static [u8]| {
+                with(&index, move |index| {
+                    let ids = |key| index.get(key).expect("get").as_slice().to_vec();
+                    let first = ids(first);
+                    if first.contains(&2) {
+                        assert_eq!((first, ids(second)), (vec![2], vec![2]));
+                        let (ids, count) = (index.ids().expect("ids"), index.count());
+                        assert_eq!((ids, count.expect("count")), (vec![2], 2 + more as u64));
+                    }
+                })
+            };
+            together([
+                with(&index, move |index| {
+                    let more = [&b"a"[..], b"b", b"c", b"d"].into_iter().take(more);
+                    let new = more.chain([&b"new"[..]]).map(|key| (Op::Put, key, 2));
+                    let replaced: [(Op, &[u8], u32); 2] =
+                        [(Op::Delete, b"old", 1), (Op::Put, b"old", 2)];
+                    let batch: Vec<_> = new.chain(replaced).collect();
+                    assert_eq!(index.write(&batch).expect("write"), batch.len());
+                }),
+                look(b"old", b"new"),
+                look(b"new", b"old"),
+                with(&index, |index| index.flush().expect("flush")),
+            ]);
+        });
+    }
+}
+
 /// A batch over two lanes shows at one moment, whichever lane is looked at first, and whether keys are
 /// looked up, listed or counted.
 #[test]

@@ -23,16 +23,6 @@ impl Presence {
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Whether both are one and the same.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.words, &other.words)
-    }
-
-    /// How many keys it is for.
-    pub(crate) fn room(&self) -> usize {
-        self.words.len() * KEYS_PER_WORD
-    }
-
     /// The word and its bits. The lane fixes the lowest 14 bits of a fingerprint, more or less; none
     /// of those are used.
     #[inline]
@@ -79,7 +69,8 @@ mod tests {
         };
         for keys in [1, 4, 5, 1_000] {
             let presence = Presence::for_keys(keys);
-            assert!((keys..8 * keys).contains(&presence.room()));
+            let room = presence.words.len() * KEYS_PER_WORD;
+            assert!((keys..8 * keys).contains(&room));
             let present: Vec<_> = of_lane(0).take(keys).collect();
             assert!(present.iter().all(|key| !presence.may_have(*key)));
             present.iter().for_each(|key| presence.add(*key));
@@ -92,7 +83,7 @@ mod tests {
     #[test]
     fn one_that_was_never_used_has_nothing_and_takes_nothing() {
         let presence = Presence::default();
-        assert!(!presence.may_have(Fingerprint(u64::MAX)) && presence.room() == 0);
+        assert!(!presence.may_have(Fingerprint(u64::MAX)));
         assert_eq!(presence.memory(), 0);
     }
 }
