@@ -255,9 +255,6 @@ fn filters_are_read_by_the_library_and_by_the_documented_format_alone() {
     }
 }
 
-/// The order of lists in postings is that of a hash table that depends on the processor's vector
-/// length; so files of other processors are as good, but not the same.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn the_same_steps_write_the_same_bytes() {
     let dir = tempfile::tempdir().expect("temporary directory");

@@ -215,9 +215,10 @@ impl Lane {
     ) -> bool {
         let growth = plan.growth;
         let mut state = self.change();
-        // First, as whoever sees it may count.
-        self.count(growth);
+        // Whoever sees the key may count: it counts before it shows, and until it is gone.
+        self.count(growth.max(0));
         plan.apply(&mut state.active);
+        self.count(growth.min(0));
         state.logged.note(record);
         state.growth += growth;
         state.freeze_if_full(limits)
@@ -303,10 +304,10 @@ impl<'i> LanePlan<'i> {
     /// Makes the changes, which `record` of the log has, under the lane's lock. True if that filled the
     /// overlay.
     pub(crate) fn publish(&mut self, record: Option<u64>, limits: Limits) -> bool {
-        let mut state = self.lane.change();
         // Readers find all of the keys, and come under the lock for them, before any is changed.
         let keys = self.keys.iter().map(|plan| plan.fingerprint);
-        let announcement = state.active.announcement(keys);
+        let announcement = self.lane.state().active.announcement(keys);
+        let mut state = self.lane.change();
         state.active.announce(announcement);
         self.lane.batch.store(true, Ordering::SeqCst);
         self.lane.count(self.growth);

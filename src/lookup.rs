@@ -1,5 +1,5 @@
 //! Looking one key up, in what readers see of its lane: in its overlays if they may have the key, then in
-//! its segments. That takes a lock only for lists of ids that were changed a short while ago.
+//! its segments. What overlays have takes the lane's lock only for lists of ids, and while a batch is made.
 
 use crate::chain::{Chain, IdSet};
 use crate::compaction::SAMPLED;

@@ -20,12 +20,16 @@ pub(crate) struct Readers<T> {
     left: AtomicBool,
     /// There is something to drop that nobody may be looking at any more.
     wanted: AtomicBool,
+    /// So much that who replaces values had better do it.
+    overdue: AtomicBool,
     /// Nobody comes to drop anything: who leaves has to.
     closed: AtomicBool,
 }
 
 /// What is replaced while nobody reads is dropped in lots of this many.
 const LOT: usize = 64;
+/// So many are too many: whoever drops them otherwise does not come.
+const HEAP: usize = 8 * LOT;
 
 /// A reader under way. While it is, nothing that is replaced is dropped: it should not stay long.
 #[derive(Debug)]
@@ -62,6 +66,7 @@ impl<T> Default for Readers<T> {
             retired: Mutex::new(Vec::new()),
             left: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -78,6 +83,7 @@ impl<T> Readers<T> {
     /// those who have time and hold no lock that readers want.
     pub(crate) fn reclaim(&self) {
         self.wanted.store(false, Ordering::SeqCst);
+        self.overdue.store(false, Ordering::SeqCst);
         let over: Vec<_> = {
             let mut retired = self.retired.lock();
             self.left.store(true, Ordering::SeqCst);
@@ -92,6 +98,12 @@ impl<T> Readers<T> {
     #[inline]
     pub(crate) fn wants_reclaim(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Whether whoever comes by should, as nobody else did.
+    #[inline]
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::SeqCst)
     }
 
     /// Nobody will call [`Readers::reclaim`] any more, but for the readers that are left.
@@ -156,6 +168,9 @@ impl<T> Published<T> {
         retired.push((stamp, old));
         if retired.len() >= LOT {
             self.readers.wanted.store(true, Ordering::SeqCst);
+        }
+        if retired.len() >= HEAP {
+            self.readers.overdue.store(true, Ordering::SeqCst);
         }
     }
 }
@@ -238,6 +253,13 @@ mod tests {
         assert!(!readers.wants_reclaim());
         cell.replace(0, Counted::new(LOT, &count));
         assert!(readers.wants_reclaim());
+        // Nobody came.
+        (LOT + 1..HEAP).for_each(|value| cell.replace(0, Counted::new(value, &count)));
+        assert!(!readers.is_overdue());
+        cell.replace(0, Counted::new(HEAP, &count));
+        assert!(readers.is_overdue());
+        readers.reclaim();
+        assert_eq!((readers.is_overdue(), count.load(Ordering::SeqCst)), (false, 1));
         // Who leaves last drops what is left.
         let (first, last) = (readers.pin(), readers.pin());
         cell.replace(0, Counted::new(0, &count));

@@ -295,8 +295,12 @@ impl Index {
         Ok(Attempt::Done(changed))
     }
 
-    /// Remembers that there is work: an overlay was frozen, or the log is to be shortened.
+    /// Remembers that there is work: an overlay was frozen, or the log is to be shortened. Drops what
+    /// readers saw before, if there is a lot and nobody else did.
     pub(crate) fn note(&self, froze: bool) {
+        if self.views.readers().is_overdue() {
+            self.views.readers().reclaim();
+        }
         if froze || self.wal.as_ref().is_some_and(Wal::wants_room) {
             self.work_waits.store(true, Ordering::SeqCst);
         }

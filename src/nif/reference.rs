@@ -17,7 +17,7 @@ use rustler::{Decoder, Encoder, Env, Error, NifResult, Term};
 
 use super::IndexResource;
 
-/// Set before any NIF can be called, and never again.
+/// Set before any NIF can be called.
 static TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut());
 
 /// The VM aligns a resource as it does the longest of C's plain types.
@@ -39,7 +39,9 @@ pub(super) fn register(env: Env<'_>, _load_info: Term<'_>) -> bool {
             ptr::null_mut(),
         )
     };
-    TYPE.store(opened.cast_mut(), Ordering::Release);
+    if !opened.is_null() {
+        TYPE.store(opened.cast_mut(), Ordering::Release);
+    }
     !opened.is_null()
 }
 

@@ -123,8 +123,74 @@ fn one_of_several_writers_makes_a_change() {
     });
 }
 
-/// The same of a batch in one lane, small enough to be made at once, of keys that are new and of one that
-/// is there; with few of them, and with so many that the overlay's table has no room for them.
+/// A key that is seen before and after is counted in between, also while it is being deleted.
+#[test]
+fn a_key_counts_for_as_long_as_it_is_seen() {
+    explore(|| {
+        let index = in_memory(1, 100);
+        index.put(&key(0), 1).expect("put");
+        together([
+            with(&index, |index| {
+                index.delete(&key(0), 1).expect("delete");
+            }),
+            with(&index, |index| {
+                let before = holds(index, &key(0), 1);
+                let count = index.count().expect("count");
+                let after = holds(index, &key(0), 1);
+                assert!(!(before && after) || count == 1, "seen, counted {count}, seen");
+            }),
+        ]);
+    });
+}
+
+/// Single changes have an overlay's table made anew under its readers, who see one key's ids in order.
+#[test]
+fn a_table_that_is_made_anew_is_as_the_one_before() {
+    explore(|| {
+        let index = in_memory(1, 100);
+        index.put(&key(0), 7).expect("put");
+        index.put(&key(9), 1).expect("put");
+        let look = |one_by_one: bool| {
+            with(&index, move |index| {
+                let mut last = 0;
+                for _ in 0..4 {
+                    assert!(holds(index, &key(0), 7));
+                    let contains = |id: &u32| index.contains(&key(9), *id).expect("contains");
+                    let now = if one_by_one {
+                        (1..6).rev().find(contains).unwrap_or(last)
+                    } else {
+                        let ids = index.get(&key(9)).expect("get");
+                        ids.as_slice().last().copied().expect("never empty")
+                    };
+                    assert!(now >= last, "{now} after {last}");
+                    last = now;
+                }
+            })
+        };
+        together([
+            with(&index, |index| {
+                for n in 1..5 {
+                    index.put(&key(20 + n), 1).expect("put");
+                    index.delete(&key(20 + n), 1).expect("delete");
+                    index.put(&key(9), n + 1).expect("put");
+                    index.delete(&key(9), n).expect("delete");
+                }
+            }),
+            look(false),
+            look(true),
+            with(&index, |index| {
+                index.flush().expect("flush");
+                index.compact().expect("compact");
+            }),
+        ]);
+        assert_eq!(index.get(&key(9)).expect("get").as_slice(), [5]);
+        assert_eq!(index.count().expect("count"), 2);
+    });
+}
+
+/// A batch in one lane shows at one moment, if it is small enough to be made at once: of
+/// keys that are new and of one that is there; with few of them, and with so many that the overlay's table
+/// has no room for them.
 #[test]
 fn a_batch_in_one_lane_is_seen_whole_or_not_at_all() {
     for more in [0, 4] {
