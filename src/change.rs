@@ -2,7 +2,7 @@
 //!
 //! Planning reads what the layers say and changes nothing, so that damage met on the way stops a
 //! batch before its first change. Making them takes the lane's lock for a moment, a batch those of
-//! all its lanes together. The gate, held over both, keeps other writers away.
+//! its lanes one after the other. The gate, held over both, keeps other writers away.
 
 use std::sync::Arc;
 
