@@ -229,7 +229,8 @@ impl Lane {
         self.change().logged.note(record);
     }
 
-    fn count(&self, growth: i64) {
+    /// Takes in that so many keys more have ids, or fewer.
+    pub(crate) fn count(&self, growth: i64) {
         if growth != 0 {
             // Two's complement: adding a negative number wraps to what is meant.
             self.live.fetch_add(growth as u64, Ordering::Relaxed);
@@ -265,8 +266,8 @@ impl<'i> LanePlan<'i> {
         self.keys.len() <= MOST_AT_ONCE
     }
 
-    /// Has the lane show the changes when the curtain lifts. They are counted at once, as whoever sees
-    /// one may count.
+    /// Has the lane show the changes when the curtain lifts. What it gains is counted at once, as whoever
+    /// sees a key may count.
     pub(crate) fn announce(&self, curtain: &Curtain) {
         let mut records = Vec::with_capacity(self.keys.len());
         for some in self.keys.chunks(MOST_AT_ONCE) {
@@ -280,7 +281,7 @@ impl<'i> LanePlan<'i> {
         state.active.announce(announcement);
         state.incoming = Some(incoming);
         self.lane.batch.store(true, Ordering::SeqCst);
-        self.lane.count(self.growth);
+        self.lane.count(self.growth.max(0));
     }
 
     /// Makes the changes that the lane shows already, which `record` of the log has. True if that
@@ -310,7 +311,7 @@ impl<'i> LanePlan<'i> {
         let mut state = self.lane.change();
         state.active.announce(announcement);
         self.lane.batch.store(true, Ordering::SeqCst);
-        self.lane.count(self.growth);
+        self.lane.count(self.growth.max(0));
         self.keys.drain(..).for_each(|plan| plan.apply(&mut state.active));
         let froze = self.end(&mut state, record, limits);
         drop(state);
@@ -319,6 +320,7 @@ impl<'i> LanePlan<'i> {
     }
 
     fn end(&self, state: &mut State, record: Option<u64>, limits: Limits) -> bool {
+        self.lane.count(self.growth.min(0));
         state.logged.note(record);
         state.growth += self.growth;
         state.freeze_if_full(limits)

@@ -276,9 +276,14 @@ impl Index {
     /// As [`Index::get`].
     pub fn count(&self) -> Result<u64> {
         self.check_open()?;
-        let keys: u64 = self.lanes().map(Lane::live_keys).sum();
-        let stamp = self.look_up(self.stamp_key(), usize::MAX, |chain| chain.cardinality() > 0)?;
-        Ok(keys.saturating_sub(u64::from(stamp == Some(true))))
+        loop {
+            let stamped = self.is_stamped()?;
+            let keys: u64 = self.lanes().map(Lane::live_keys).sum();
+            // Or the stamp, which is one of them, came in between and would count for less than nothing.
+            if self.is_stamped()? == stamped {
+                return Ok(keys.saturating_sub(u64::from(stamped)));
+            }
+        }
     }
 
     /// Flushes (if there is a path), releases files, memory and the lock. Calls under way finish

@@ -204,21 +204,9 @@ impl Lane {
         state.frozen.is_some() && state.active.weight() >= limits.stall_weight(state.version.weight)
     }
 
-    /// Takes in that a look-up asked so many segments more than one. True if that makes it enough for
-    /// a merge.
-    #[cold]
-    pub(crate) fn take_rent(&self, probes: usize) -> bool {
-        self.rent.add(probes, self.state().version.weight)
-    }
-
     /// Whether look-ups have paid for a merge of all segments.
     pub(crate) fn is_paid(&self) -> bool {
         self.rent.is_enough(self.state().version.weight)
-    }
-
-    /// Adds keys that were counted nowhere yet (a bulk load's).
-    pub(crate) fn add_live_keys(&self, _gate: &Gate<'_>, keys: u64) {
-        self.live.fetch_add(keys, Ordering::Relaxed);
     }
 
     /// Lets go of everything. Later calls find the lane closed.

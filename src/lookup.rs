@@ -5,6 +5,7 @@ use crate::chain::{Chain, IdSet};
 use crate::compaction::SAMPLED;
 use crate::config::Filter;
 use crate::error::{Error, Result};
+use crate::filtering::Filtering;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
@@ -227,12 +228,11 @@ impl Reader<'_> {
         key: Fingerprint,
         chain: &mut Chain<'v>,
     ) -> Result<()> {
-        let Some(filtering) = self.index.lane(lane).map(|lane| &lane.filtering) else {
-            return Ok(());
-        };
-        let asked = tables.sift(key, self.index.verify, filtering.pays(), chain)?;
+        let filtering = self.index.lane(lane).map(|lane| &lane.filtering);
+        let filters = filtering.is_some_and(Filtering::pays);
+        let asked = tables.sift(key, self.index.verify, filters, chain)?;
         self.pay(lane, key, asked.probed);
-        if key.is_sample(SAMPLED) {
+        if let Some(filtering) = filtering.filter(|_| key.is_sample(SAMPLED)) {
             filtering.count(asked.present, asked.absent());
         }
         Ok(())
@@ -249,7 +249,8 @@ impl Reader<'_> {
 
     #[cold]
     fn take_rent(&self, lane: usize, segments: usize) {
-        if self.index.lane(lane).is_some_and(|lane| lane.take_rent(segments)) {
+        let weight = self.view(lane).weight();
+        if self.index.lane(lane).is_some_and(|lane| lane.rent.add(segments, weight)) {
             self.index.work_waits.store(true, Ordering::SeqCst);
         }
     }

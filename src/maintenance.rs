@@ -24,12 +24,17 @@ impl Index {
         waits && !self.awake.swap(true, Ordering::SeqCst)
     }
 
+    /// Drops what readers were shown before and none of them looks at any more.
+    pub fn reclaim(&self) {
+        self.views.readers().reclaim();
+    }
+
     /// Does one bounded piece of background work, one lane's flush; false if none was left.
     ///
     /// # Errors
     /// Those of the flush; the work is still to be done then.
     pub fn work(&self) -> Result<bool> {
-        self.views.readers().reclaim();
+        self.reclaim();
         self.check_writable()?;
         // Cleared before looking, so that an overlay frozen meanwhile is not forgotten.
         self.work_waits.store(false, Ordering::SeqCst);

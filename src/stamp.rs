@@ -137,6 +137,13 @@ impl Index {
         }
     }
 
+    /// Whether one of the keys is the stamp's.
+    pub(crate) fn is_stamped(&self) -> Result<bool> {
+        let is_there =
+            self.look_up(self.stamp_key(), usize::MAX, |chain| chain.cardinality() > 0)?;
+        Ok(is_there == Some(true))
+    }
+
     fn stamp_ids(&self) -> Result<Vec<u32>> {
         let ids = self.look_up(self.stamp_key(), usize::MAX, |chain| chain.id_set())?;
         Ok(ids.map_or(Vec::new(), |ids| ids.as_slice().to_vec()))

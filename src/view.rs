@@ -52,6 +52,11 @@ impl View {
         size_of::<Self>() + self.tables().memory()
     }
 
+    /// Of the segments together.
+    pub(crate) fn weight(&self) -> usize {
+        self.opened.version().weight
+    }
+
     /// The segments' tables.
     #[inline]
     pub(crate) fn tables(&self) -> &Tables<'_> {

@@ -299,7 +299,7 @@ impl Index {
     /// readers saw before, if there is a lot and nobody else did.
     pub(crate) fn note(&self, froze: bool) {
         if self.views.readers().is_overdue() {
-            self.views.readers().reclaim();
+            self.reclaim();
         }
         if froze || self.wal.as_ref().is_some_and(Wal::wants_room) {
             self.work_waits.store(true, Ordering::SeqCst);

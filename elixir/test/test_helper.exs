@@ -10,4 +10,5 @@ if not Code.ensure_loaded?(:proper) do
   end
 end
 
-ExUnit.start()
+# A machine that others use keeps a process waiting for longer than the tenth of a second that is usual.
+ExUnit.start(assert_receive_timeout: 30_000)

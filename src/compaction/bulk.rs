@@ -65,10 +65,10 @@ impl Lane {
         let plan = Merge { newest: 0, level: if bottom { BOTTOM } else { LEVEL_0 } };
         let growth = frozen.as_ref().map_or(0, |f| f.growth) + keys as i64;
         let flushed = frozen.as_ref().map(|f| f.logged);
-        let output = Output { records, version: &version, plan, growth, flushed };
+        let output = Output { records, version: &version, plan, growth, loaded: keys, flushed };
         self.publish(&mut keeper, output, upkeep)?;
         upkeep.counters.loaded_keys.fetch_add(keys, Ordering::Relaxed);
-        self.add_live_keys(&gate, keys);
+        drop(gate);
         Ok(())
     }
 

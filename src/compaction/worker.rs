@@ -60,6 +60,8 @@ pub(super) struct Output<'v> {
     pub(super) plan: Merge,
     /// How many live keys it adds to those the manifest counts.
     pub(super) growth: i64,
+    /// Those of them that are counted nowhere yet: a bulk load's.
+    pub(super) loaded: u64,
     /// Where the log has the changes of the frozen overlay, if that is in it and goes away in the
     /// same step.
     pub(super) flushed: Option<Logged>,
@@ -179,7 +181,11 @@ impl Lane {
         let records = merge(overlay, inputs, kept.is_empty())?;
         let growth = frozen.as_ref().map_or(0, |f| f.growth);
         let flushed = frozen.as_ref().map(|f| f.logged);
-        self.publish(keeper, Output { records, version, plan, growth, flushed }, upkeep)?;
+        self.publish(
+            keeper,
+            Output { records, version, plan, growth, loaded: 0, flushed },
+            upkeep,
+        )?;
         if frozen.is_some() {
             keeper.flushed_at = Some(Instant::now());
         }
@@ -200,7 +206,7 @@ impl Lane {
         output: Output<'_>,
         upkeep: &Upkeep<'_>,
     ) -> Result<()> {
-        let Output { records, version, plan, growth, flushed } = output;
+        let Output { records, version, plan, growth, loaded, flushed } = output;
         let (replaced, kept) = version.segments.split_at(plan.newest);
         let last_record = flushed.and_then(|logged| logged.records).map_or(0, |(_, last)| last);
         let all_flushed = keeper.flushed.max(last_record);
@@ -232,6 +238,8 @@ impl Lane {
             }
         }
         (keeper.live_keys, keeper.flushed) = (live_keys, all_flushed);
+        // Before they show, as whoever sees one may count.
+        self.count(loaded as i64);
         let dropped = {
             let mut state = self.change();
             let frozen = if flushed.is_some() { state.frozen.take() } else { None };

@@ -80,6 +80,8 @@ fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource, number: u64) -> Ter
 fn work_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         index.check_open()?;
+        // What readers do not see any more takes memory meanwhile.
+        index.reclaim();
         let pause = PACE.wait();
         if !pause.is_zero() {
             let millis = pause.min(LONGEST_PAUSE).as_millis() as u64;

@@ -51,6 +51,11 @@ impl Shown {
         Self { presence: Presence::for_keys(slots.room()), slots }
     }
 
+    /// What it shows now, apart from it.
+    fn copy(&self) -> Self {
+        Self { presence: self.presence.copy(), slots: self.slots.copy() }
+    }
+
     /// Whether both are one and the same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.slots.is(&other.slots)
@@ -88,9 +93,9 @@ impl Overlay {
 
     /// The same once more: what is changed here from now on does not show there.
     pub(crate) fn copy(&self) -> Self {
-        let Self { used: _, len, ref lists, ref free, weight, .. } = *self;
-        let shown = self.with_room(0);
-        Self { shown, used: len, len, lists: lists.clone(), free: free.clone(), weight }
+        let Self { ref shown, used, len, ref lists, ref free, weight } = *self;
+        let (lists, free) = (lists.clone(), free.clone());
+        Self { shown: shown.copy(), used, len, lists, free, weight }
     }
 
     /// Keys plus listed ids: what the flush threshold is compared with.
@@ -186,7 +191,8 @@ impl Overlay {
     fn say(&mut self, fingerprint: Fingerprint, word: Option<Word>) {
         if word.is_some() {
             // First, as it is asked first.
-            if self.used < self.shown.slots.room() {
+            let Shown { slots, .. } = &self.shown;
+            if self.used < slots.room() || slots.has_slot(fingerprint) {
                 self.shown.presence.add(fingerprint);
             } else {
                 self.announce(self.announcement(std::iter::once(fingerprint)));
@@ -335,6 +341,23 @@ mod tests {
         }
         assert!(overlay.memory() <= 2 * memory, "{} of {memory} bytes", overlay.memory());
         assert_eq!((overlay.len(), overlay.iter().count()), (100, 100));
+    }
+
+    /// What is said of keys that have a slot takes no room.
+    #[test]
+    fn a_full_table_is_not_made_anew_for_the_keys_it_has() {
+        let mut overlay = Overlay::default();
+        put(&mut overlay, 0, 1);
+        let full = overlay.shown().slots.room() as u64;
+        (1..full).for_each(|key| put(&mut overlay, key, 1));
+        let shown = overlay.shown().clone();
+        for id in 2..9 {
+            put(&mut overlay, id % full, id as u32);
+            overlay.update(Fingerprint(0), || Record::One(1), |_| id % 2 == 0);
+        }
+        assert!(overlay.shown().is(&shown));
+        put(&mut overlay, full, 1);
+        assert!(!overlay.shown().is(&shown));
     }
 
     #[test]

@@ -23,6 +23,12 @@ impl Presence {
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
+    /// One of its own.
+    pub(super) fn copy(&self) -> Self {
+        let words = self.words.iter().map(|word| AtomicU64::new(word.load(Ordering::SeqCst)));
+        Self { words: words.collect() }
+    }
+
     /// The word and its bits. The lane fixes the lowest 14 bits of a fingerprint, more or less; none
     /// of those are used.
     #[inline]

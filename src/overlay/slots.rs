@@ -10,6 +10,9 @@ use crate::word::Word;
 /// Of four slots, this many may be used: what is not there is told after two or three.
 const FULL: usize = 3;
 
+/// Or a table of few keys would be made anew every few changes.
+const FEWEST: usize = 8;
+
 /// Fingerprint to word. A clone is the same table, not one of its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
@@ -38,6 +41,12 @@ impl Slot {
         Self { high: AtomicU32::new(0), low: AtomicU32::new(0), word: AtomicU32::new(UNUSED.0) }
     }
 
+    /// While nobody writes.
+    fn copy(&self) -> Self {
+        let copy = |half: &AtomicU32| AtomicU32::new(half.load(Ordering::SeqCst));
+        Self { high: copy(&self.high), low: copy(&self.low), word: copy(&self.word) }
+    }
+
     #[inline]
     fn fingerprint(&self) -> Fingerprint {
         let (high, low) = (self.high.load(Ordering::Relaxed), self.low.load(Ordering::Relaxed));
@@ -60,8 +69,13 @@ impl Slot {
 impl Slots {
     /// With room for that many keys.
     pub(super) fn for_keys(keys: usize) -> Self {
-        let slots = (keys * 4).div_ceil(FULL).next_power_of_two().max(4);
+        let slots = (keys * 4).div_ceil(FULL).next_power_of_two().max(FEWEST);
         Self { slots: (0..slots).map(|_| Slot::new()).collect() }
+    }
+
+    /// The same once more, of its own, made while nobody writes.
+    pub(super) fn copy(&self) -> Self {
+        Self { slots: self.slots.iter().map(Slot::copy).collect() }
     }
 
     /// Whether both are one and the same.
@@ -91,6 +105,11 @@ impl Slots {
         }
     }
 
+    /// Whether the key was given one.
+    pub(super) fn has_slot(&self, fingerprint: Fingerprint) -> bool {
+        self.find(fingerprint).is_some_and(|(_, word)| word != UNUSED)
+    }
+
     /// What there is to say of the key. For any thread at any time.
     #[inline]
     pub(super) fn get(&self, fingerprint: Fingerprint) -> Option<Word> {
@@ -101,7 +120,10 @@ impl Slots {
     /// Says this of the key, and nothing else from now on; true if it was given a slot for that. There
     /// must be room for one. For one thread at a time.
     pub(super) fn set(&self, fingerprint: Fingerprint, word: Option<Word>) -> bool {
-        let (slot, before) = self.find(fingerprint).expect("there is room");
+        let Some((slot, before)) = self.find(fingerprint) else {
+            assert!(word.is_none(), "there is no room");
+            return false;
+        };
         match word {
             None if before == UNUSED => false,
             Some(word) if before == UNUSED => {

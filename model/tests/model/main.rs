@@ -1,5 +1,6 @@
 //! Interleavings of the engine's threads. MODEL_SCHEDULES says how many of each kind to try.
 
+mod counts;
 mod disk;
 mod memory;
 mod namespaces;

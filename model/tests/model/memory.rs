@@ -123,26 +123,6 @@ fn one_of_several_writers_makes_a_change() {
     });
 }
 
-/// A key that is seen before and after is counted in between, also while it is being deleted.
-#[test]
-fn a_key_counts_for_as_long_as_it_is_seen() {
-    explore(|| {
-        let index = in_memory(1, 100);
-        index.put(&key(0), 1).expect("put");
-        together([
-            with(&index, |index| {
-                index.delete(&key(0), 1).expect("delete");
-            }),
-            with(&index, |index| {
-                let before = holds(index, &key(0), 1);
-                let count = index.count().expect("count");
-                let after = holds(index, &key(0), 1);
-                assert!(!(before && after) || count == 1, "seen, counted {count}, seen");
-            }),
-        ]);
-    });
-}
-
 /// Single changes have an overlay's table made anew under its readers, who see one key's ids in order.
 #[test]
 fn a_table_that_is_made_anew_is_as_the_one_before() {
