@@ -4,8 +4,9 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use lsm_index::{Config, Filter, IdSet, Index, Op, Verify};
+use lsm_index::{Attempt, Config, Durability, Filter, IdSet, Index, Most, Op, Verify};
 use support::{Random, config};
 
 type Model = BTreeMap<u64, BTreeSet<u32>>;
@@ -59,7 +60,8 @@ fn check_together(index: &Index, expected: &[Vec<u32>], total: usize) {
     for most in [0, 1, 2, total / 2, total - 1, total, total + 1] {
         let mut found = vec![None; keys.len()];
         let take = |place: usize, ids| assert_eq!(found[place].replace(ids), None, "told twice");
-        let all = index.get_many_bounded(&keys, most, take).expect("get_many");
+        let all =
+            index.get_many_bounded(&keys, Most { ids: most, ..Most::ALL }, take).expect("get_many");
         assert_eq!(all, most >= total, "{most} of {total}");
         for (ids, expected) in found.iter().zip(expected) {
             let ids = ids.as_ref().map(IdSet::as_slice);
@@ -90,4 +92,35 @@ fn a_look_up_walks_as_many_ids_as_it_may() {
             check_together(&index, &expected, total);
         }
     }
+}
+
+/// The first group of keys is always looked up.
+#[test]
+fn a_look_up_of_many_keys_ends_when_its_time_is_over() {
+    let index = Index::in_memory(&config(4, 100_000)).expect("in memory");
+    let keys: Vec<_> = (0..3_000).map(key).collect();
+    keys.iter().for_each(|key| assert!(index.put(key, 1).expect("put")));
+    let now = Instant::now();
+    for (until, all) in [(now, false), (now + Duration::from_secs(3_600), true)] {
+        let mut found = 0;
+        let most = Most { until: Some(until), ..Most::ALL };
+        let count = |_, ids: IdSet| found += ids.as_slice().len();
+        assert_eq!(index.get_many_bounded(&keys, most, count).expect("get_many"), all);
+        assert!(if all { found == keys.len() } else { (1..200).contains(&found) }, "{found}");
+        let few = |_, ids: IdSet| assert_eq!(ids.as_slice(), [1]);
+        assert!(index.get_many_bounded(&keys[..8], most, few).expect("get_many"));
+    }
+}
+
+/// One that must not wait does nothing when finding out what to do takes long, as here for many changes.
+#[test]
+fn a_batch_that_takes_long_is_left_to_who_may_wait() {
+    let index = Index::in_memory(&config(4, 1_000_000)).expect("in memory");
+    let keys: Vec<_> = (0..200_000).map(key).collect();
+    let batch: Vec<_> = keys.iter().map(|key| (Op::Put, key.as_slice(), 1)).collect();
+    assert_eq!(index.try_write(&batch, Durability::Memory).expect("write"), Attempt::Busy);
+    assert_eq!(index.count().expect("count"), 0);
+    assert_eq!(index.write(&batch).expect("write"), batch.len());
+    let few = index.try_write(&batch[..8], Durability::Memory).expect("write");
+    assert_eq!((few, index.count().expect("count")), (Attempt::Done(0), batch.len() as u64));
 }

@@ -289,7 +289,7 @@ fn a_listing_is_taken_in_slices_of_any_size() {
             came_to.expect("slice")
         };
         loop {
-            match take(Most { ids, bytes }) {
+            match take(Most { ids, bytes, ..Most::ALL }) {
                 Slice::Some => {}
                 Slice::End => break,
                 Slice::TooLarge => {

@@ -12,7 +12,7 @@ use lsm_index::{
     Attempt, Config, Durability, Error, Index, KeyHasher, Loader, Op, SMALLEST_LOG, SlotTable,
     Target,
 };
-use support::simulated::Simulated;
+use support::simulated::{ENOSPC, Fault, FaultKind, Simulated};
 use support::threads::{batch_key, key};
 use support::{HASH_KEY, config, not_stuck};
 
@@ -234,4 +234,58 @@ fn what_came_and_went_is_dropped_by_and_by() {
     }
     assert!((10..1_000).contains(&wake_ups), "{wake_ups} wake-ups");
     assert_eq!(index.stats().expect("stats").flushes, 0);
+}
+
+/// An overlay that could not be written, whoever tried, waits for the worker, who is told.
+#[test]
+fn a_flush_or_a_load_that_fails_leaves_its_work_to_the_worker() {
+    type Work = fn(&Index) -> Result<(), Error>;
+    let works: [Work; 3] = [
+        |index| index.flush_lane(0),
+        |index| index.compact_lane(0),
+        |index| {
+            let mut loader = Loader::new(index);
+            loader.add(index, &key(1), 1)?;
+            loader.step(index).map(drop)
+        },
+    ];
+    for work in works {
+        let system = Simulated::new();
+        let index = Index::open_on(Arc::new(system.clone()), Path::new("/db"), &config(1, 1_000));
+        let index = index.expect("open");
+        index.put(&key(0), 1).expect("put");
+        while index.work().expect("work") {}
+        let full = FaultKind::Error(ENOSPC);
+        system.inject(Fault { at: 0, kind: full, repeat: true });
+        assert!(matches!(work(&index), Err(Error::Io { .. })));
+        assert_eq!(index.stats().expect("stats").lanes_to_flush, 1);
+        system.clear_faults();
+        assert!(index.claim_wakeup(), "nobody is told");
+        while index.work().expect("work") {}
+        assert_eq!(index.stats().expect("stats").lanes_to_flush, 0);
+        assert_eq!(index.get(&key(0)).expect("get").as_slice(), [1]);
+    }
+}
+
+/// Readers that come and go beside one that stays tell the worker of nothing.
+#[test]
+fn a_reader_that_stays_wakes_nobody_by_those_who_come_and_go() {
+    let index = Index::in_memory(&config(1, 1_000)).expect("in memory");
+    index.put(&key(0), 1).expect("put");
+    while index.work().expect("work") {}
+    let mut wake_ups = 0;
+    let looks = index.get_many(&[key(0)], |_, _| {
+        index.put(&key(1), 1).expect("put");
+        index.flush().expect("flush");
+        for _ in 0..1_000 {
+            index.get(&key(0)).expect("get");
+            if index.claim_wakeup() {
+                wake_ups += 1;
+                while index.work().expect("work") {}
+            }
+        }
+    });
+    looks.expect("looks");
+    assert!(wake_ups < 5, "{wake_ups} wake-ups");
+    assert!(index.claim_wakeup(), "it held something up");
 }

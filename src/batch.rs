@@ -1,12 +1,15 @@
 //! Look-ups of many keys at once, in stages, so that their cache misses overlap. Filters are not asked:
 //! what they spare is waiting, and there is none left that would pay for them (benches/filters.rs).
 
+use std::time::Instant;
+
 use crate::chain::{Chain, IdSet};
 use crate::error::Result;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::Key;
 use crate::lookup::Reader;
+use crate::routes::Most;
 use crate::segment::{Found, Probe, Table};
 use crate::version::Tables;
 
@@ -15,6 +18,8 @@ const GROUP: usize = 32;
 /// Keys that are looked up under one pin: many, as it takes as long as half a look-up; not so many
 /// that what was replaced meanwhile could not be dropped for long.
 const PINNED: usize = 32 * GROUP;
+/// And ids that are put together under one.
+const PINNED_IDS: usize = 1 << 16;
 
 /// A key that the overlays know nothing of, on its way through the segments.
 struct Pending<'p> {
@@ -46,12 +51,21 @@ impl<'p> Pending<'p> {
 
 /// Hands over what was found, up to a bound.
 struct Answers<F> {
-    /// Ids that may still be walked; none once there were too many.
+    /// Ids that may still be walked; none once that, or the time, was not enough.
     left: Option<usize>,
+    until: Option<Instant>,
     found: F,
 }
 
 impl<F: FnMut(usize, IdSet)> Answers<F> {
+    /// Gives up if it is time to; whether it has.
+    fn are_over(&mut self) -> bool {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            self.left = None;
+        }
+        self.left.is_none()
+    }
+
     /// The ids, if they are within the bound.
     #[inline]
     fn admit(&mut self, chain: &Chain<'_>) -> Option<IdSet> {
@@ -83,41 +97,47 @@ impl Index {
     /// # Errors
     /// As [`Index::get`]; some keys may have been handed over before.
     pub fn get_many<K: Key>(&self, keys: &[K], found: impl FnMut(usize, IdSet)) -> Result<()> {
-        self.get_many_bounded(keys, usize::MAX, found).map(drop)
+        self.get_many_bounded(keys, Most::ALL, found).map(drop)
     }
 
-    /// As [`Index::get_many`], but gives up, and answers false, once more than `most` ids had to be
-    /// walked.
+    /// As [`Index::get_many`], but gives up, and answers false, once more ids would have to be walked
+    /// than `most` allows, or it is not done in time.
     ///
     /// # Errors
     /// As [`Index::get_many`].
     pub fn get_many_bounded<K: Key>(
         &self,
         keys: &[K],
-        most: usize,
+        most: Most,
         found: impl FnMut(usize, IdSet),
     ) -> Result<bool> {
         self.check_open()?;
-        let mut answers = Answers { left: Some(most), found };
-        for (i, keys) in keys.chunks(PINNED).enumerate() {
-            self.get_pinned(keys, i * PINNED, &mut answers)?;
-            if answers.left.is_none() {
-                return Ok(false);
-            }
+        let mut answers = Answers { left: Some(most.ids), until: most.until, found };
+        let mut done = 0;
+        while done < keys.len() && answers.left.is_some() {
+            done += self.get_pinned(&keys[done..], done, &mut answers)?;
         }
-        Ok(true)
+        Ok(answers.left.is_some())
     }
 
-    /// The ids of some keys, the first of which has the place `start`.
+    /// The ids of some of the keys, the first of which has the place `start`; of how many.
     fn get_pinned<K: Key, F: FnMut(usize, IdSet)>(
         &self,
         keys: &[K],
         start: usize,
         answers: &mut Answers<F>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let reader = self.reader();
+        let keys = &keys[..keys.len().min(PINNED)];
+        let enough = answers.left.map_or(0, |left| left.saturating_sub(PINNED_IDS));
         let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
         for (i, group) in keys.chunks(GROUP).enumerate() {
+            if start + i > 0 && answers.are_over() {
+                return Ok(i * GROUP);
+            }
+            if i > 0 && answers.left < Some(enough) {
+                return Ok(i * GROUP);
+            }
             let mut fingerprints = [Fingerprint(0); GROUP];
             for (fingerprint, key) in fingerprints.iter_mut().zip(group) {
                 *fingerprint = self.fingerprint(key)?;
@@ -129,11 +149,8 @@ impl Index {
                 }
             }
             self.ask_segments(&reader, &mut pending, answers)?;
-            if answers.left.is_none() {
-                break;
-            }
         }
-        Ok(())
+        Ok(keys.len())
     }
 
     /// Settles the key from the overlays, or gives the segments to ask.

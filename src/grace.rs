@@ -8,7 +8,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::thread_number;
 
 /// Counters for threads to spread over, so that few share one.
-const STRIPES: usize = 8;
+const STRIPES: usize = 32;
 
 /// Counts readers by the generation they came in.
 ///
@@ -24,16 +24,30 @@ pub(crate) struct Grace {
 /// Has a cache line of its own, and the one beside it, which processors fetch along.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(crate) struct Padded<T>(pub(crate) T);
 
 /// A reader under way.
 #[derive(Debug)]
-pub(crate) struct Reading<'g>(&'g AtomicUsize);
+pub(crate) struct Reading<'g> {
+    counter: &'g AtomicUsize,
+    trace: Trace,
+}
+
+/// Where a reader was counted: in the generations of one parity, or for a moment in others too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace(Option<usize>);
+
+impl Reading<'_> {
+    #[inline]
+    pub(crate) fn trace(&self) -> Trace {
+        self.trace
+    }
+}
 
 impl Drop for Reading<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.counter.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -55,25 +69,28 @@ impl Grace {
     /// Never waits.
     #[inline]
     pub(crate) fn enter(&self) -> Reading<'_> {
-        let (stripe, parity) = self.count_in();
-        Reading(&self.stripes[stripe].0[parity])
+        let (stripe, parity, at_once) = self.count_in();
+        let trace = Trace(at_once.then_some(parity));
+        Reading { counter: &self.stripes[stripe].0[parity], trace }
     }
 
     /// Never waits.
     pub(crate) fn stay(self: &Arc<Self>) -> Stay {
-        let (stripe, parity) = self.count_in();
+        let (stripe, parity, _) = self.count_in();
         Stay { grace: Arc::clone(self), stripe, parity }
     }
 
-    /// Counts a reader in; where.
+    /// Counts a reader in; where, and whether at once.
     #[inline]
-    fn count_in(&self) -> (usize, usize) {
+    fn count_in(&self) -> (usize, usize, bool) {
         let stripe = thread_number() % STRIPES;
+        let mut at_once = true;
         loop {
             let generation = self.stamp();
             if self.join(stripe, generation) {
-                return (stripe, generation % 2);
+                return (stripe, generation % 2, at_once);
             }
+            at_once = false;
         }
     }
 
@@ -93,6 +110,12 @@ impl Grace {
     #[inline]
     pub(crate) fn stamp(&self) -> usize {
         self.generation.0.load(Ordering::SeqCst)
+    }
+
+    /// Whether one who has just left may have been what the next generation waited for. Those who were
+    /// counted in the present one alone never are.
+    pub(crate) fn was_held_up_by(&self, trace: Trace) -> bool {
+        trace.0.is_none_or(|parity| self.stamp() % 2 != parity)
     }
 
     /// Whether all who might have seen what was retired at `stamp` are gone. Begins a new

@@ -53,7 +53,7 @@ impl Listing {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
     pub fn next_slice(&mut self, index: &Index, f: impl FnMut(Target<'_>)) -> Result<bool> {
-        let slice = self.next_within(index, Most { ids: SLICE, bytes: usize::MAX }, f)?;
+        let slice = self.next_within(index, Most { ids: SLICE, ..Most::ALL }, f)?;
         Ok(slice != Slice::End)
     }
 

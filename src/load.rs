@@ -75,6 +75,13 @@ impl Loader {
         Some(LanePairs { lane, pairs })
     }
 
+    /// The same while more than half of what memory is meant for is held: to be called when it is full, by
+    /// several threads at once if there are cores for them.
+    #[must_use]
+    pub fn take_surplus(&mut self) -> Option<LanePairs> {
+        if self.buffered > self.most / 2 { self.take_fullest() } else { None }
+    }
+
     /// Takes the fullest lane and writes it; false if there was none. Then all that was loaded is
     /// on stable storage.
     ///
@@ -125,9 +132,10 @@ impl Index {
             }
         };
         let mut known = Vec::new();
-        lane.load_new_keys(&pairs, &mut known, &self.upkeep(), begin)?;
+        let loaded = lane.load_new_keys(&pairs, &mut known, &self.upkeep(), begin);
         // The overlay may have been frozen for a segment that was not made.
         self.note(lane.state().frozen.is_some());
+        loaded?;
         // Keys that the index has already take the ordinary way.
         let mut wanted = Vec::new();
         for of_key in known.chunk_by(|a, b| a.0 == b.0) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::compaction::Upkeep;
 use crate::config::Filter;
 use crate::error::Result;
 use crate::freed;
@@ -154,8 +155,22 @@ impl Index {
     /// # Errors
     /// As [`Index::flush`].
     pub fn flush_lane(&self, lane: u32) -> Result<()> {
+        self.with_lane(lane, Lane::flush)
+    }
+
+    /// Flushes or merges a lane. What it has frozen and could not write waits for [`Index::work`].
+    fn with_lane(
+        &self,
+        number: u32,
+        work: impl FnOnce(&Lane, &Upkeep<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.check_writable()?;
-        self.lane(lane as usize).map_or(Ok(()), |lane| lane.flush(&self.upkeep()))
+        let Some(lane) = self.lane(number as usize) else { return Ok(()) };
+        let done = work(lane, &self.upkeep());
+        if done.is_err() {
+            self.note(lane.state().frozen.is_some());
+        }
+        done
     }
 
     /// Brings every lane down to one segment without tombstones, and has the ids of terms back that
@@ -180,8 +195,7 @@ impl Index {
     /// # Errors
     /// As [`Index::compact`].
     pub fn compact_lane(&self, lane: u32) -> Result<()> {
-        self.check_writable()?;
-        self.lane(lane as usize).map_or(Ok(()), |lane| lane.compact(&self.upkeep()))
+        self.with_lane(lane, Lane::compact)
     }
 
     /// Puts everything written so far on stable storage: syncs the log, and flushes lanes with

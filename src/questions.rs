@@ -47,7 +47,7 @@ impl Index {
                 }
             }
             let mut sets = vec![IdSet::Empty; keys.len()];
-            if !self.get_many_bounded(&keys, most.ids, |at, ids| sets[at] = ids)? {
+            if !self.get_many_bounded(&keys, most, |at, ids| sets[at] = ids)? {
                 return Ok(false);
             }
             // All ids one after the other, and whose each of them is.

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::grace::{Grace, Reading};
+use crate::grace::{Grace, Padded, Reading, Trace};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -14,8 +14,8 @@ use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 #[derive(Debug)]
 pub(crate) struct Readers<T> {
     grace: Grace,
-    /// With the generation they were replaced in.
-    retired: Mutex<Vec<(usize, Arc<T>)>>,
+    /// Not beside what readers look at.
+    retired: Padded<Mutex<Retired<T>>>,
     /// Some could not be dropped when it was tried.
     left: AtomicBool,
     /// There is something to drop that nobody may be looking at any more.
@@ -25,6 +25,9 @@ pub(crate) struct Readers<T> {
     /// Nobody comes to drop anything: who leaves has to.
     closed: AtomicBool,
 }
+
+/// With the generation they were replaced in.
+type Retired<T> = Vec<(usize, Arc<T>)>;
 
 /// What is replaced while nobody reads is dropped in lots of this many.
 const LOT: usize = 64;
@@ -42,10 +45,12 @@ pub(crate) struct Pin<'r, T> {
 impl<T> Drop for Pin<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.reading = None;
+        let Some(reading) = self.reading.take() else { return };
+        let trace = reading.trace();
+        drop(reading);
         // Perhaps for us. It is set before anybody looks whether we are here.
         if self.readers.left.load(Ordering::SeqCst) {
-            self.readers.leave();
+            self.readers.leave(trace);
         }
     }
 }
@@ -63,7 +68,7 @@ impl<T> Default for Readers<T> {
     fn default() -> Self {
         Self {
             grace: Grace::default(),
-            retired: Mutex::new(Vec::new()),
+            retired: Padded(Mutex::new(Vec::new())),
             left: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             overdue: AtomicBool::new(false),
@@ -85,7 +90,7 @@ impl<T> Readers<T> {
         self.wanted.store(false, Ordering::SeqCst);
         self.overdue.store(false, Ordering::SeqCst);
         let over: Vec<_> = {
-            let mut retired = self.retired.lock();
+            let mut retired = self.retired.0.lock();
             self.left.store(true, Ordering::SeqCst);
             let over = retired.extract_if(.., |(stamp, _)| self.grace.is_over(*stamp)).collect();
             self.left.store(!retired.is_empty(), Ordering::SeqCst);
@@ -113,10 +118,10 @@ impl<T> Readers<T> {
     }
 
     #[cold]
-    fn leave(&self) {
+    fn leave(&self, trace: Trace) {
         if self.closed.load(Ordering::SeqCst) {
             self.reclaim();
-        } else {
+        } else if self.grace.was_held_up_by(trace) {
             self.wanted.store(true, Ordering::SeqCst);
         }
     }
@@ -164,12 +169,12 @@ impl<T> Published<T> {
         // SAFETY: the pointer is of `Arc::into_raw`, and its reference was `self`'s. The swap
         // took it out, so nobody else takes it over.
         let old = unsafe { Arc::from_raw(old) };
-        let mut retired = self.readers.retired.lock();
+        let mut retired = self.readers.retired.0.lock();
         retired.push((stamp, old));
-        if retired.len() >= LOT {
+        if retired.len().is_multiple_of(LOT) {
             self.readers.wanted.store(true, Ordering::SeqCst);
         }
-        if retired.len() >= HEAP {
+        if retired.len().is_multiple_of(HEAP) {
             self.readers.overdue.store(true, Ordering::SeqCst);
         }
     }
@@ -260,6 +265,18 @@ mod tests {
         assert!(readers.is_overdue());
         readers.reclaim();
         assert_eq!((readers.is_overdue(), count.load(Ordering::SeqCst)), (false, 1));
+        // Who came later than what is left tells nobody.
+        let long = readers.pin();
+        cell.replace(0, Counted::new(0, &count));
+        readers.reclaim();
+        for _ in 0..10 {
+            drop(readers.pin());
+            assert!(!readers.wants_reclaim());
+        }
+        drop(long);
+        assert!(readers.wants_reclaim());
+        readers.reclaim();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
         // Who leaves last drops what is left.
         let (first, last) = (readers.pin(), readers.pin());
         cell.replace(0, Counted::new(0, &count));

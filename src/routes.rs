@@ -1,5 +1,7 @@
 //! Keys that lead to terms: the index together with its dictionary.
 
+use std::time::Instant;
+
 use crate::chain::IdSet;
 use crate::change::Op;
 use crate::config::Durability;
@@ -184,11 +186,14 @@ pub struct Most {
     pub ids: usize,
     /// Bytes of terms.
     pub bytes: usize,
+    /// Keys of many are looked up until then, at least a group of them: where pages have to come from a
+    /// device, that takes longer than anything else.
+    pub until: Option<Instant>,
 }
 
 impl Most {
     /// Whatever there is.
-    pub const ALL: Most = Most { ids: usize::MAX, bytes: usize::MAX };
+    pub const ALL: Most = Most { ids: usize::MAX, bytes: usize::MAX, until: None };
 }
 
 /// Hands a target over, if it belongs to the scope. One without a term was forgotten since it was

@@ -2,6 +2,7 @@
 //! themselves if nobody else does; their `try_` twins never wait for more than a moment.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use crate::MAX_ID;
 use crate::change::{LanePlan, Op};
@@ -15,6 +16,10 @@ use crate::key::Key;
 use crate::lane::{Gate, Lane, Patience};
 use crate::sync::atomic::Ordering;
 use crate::wal::{Payload, Wal};
+
+/// How long a call that must not wait may look up what its changes come to: in memory that is enough for
+/// thousands, from a device for a few.
+const LONGEST_PLAN: Duration = Duration::from_micros(500);
 
 /// One change of a batch: what to do with which pair of key and id.
 pub type Change<K> = (Op, K, u32);
@@ -34,7 +39,7 @@ pub(crate) struct Wanted<'t> {
 pub enum Attempt<T> {
     /// Done.
     Done(T),
-    /// Nothing was done: it would have to wait for a flush or another writer.
+    /// Nothing was done: it would have to wait for a flush, another writer or the device.
     Busy,
 }
 
@@ -258,13 +263,19 @@ impl Index {
             }
         }
         self.check_open()?;
-        let mut changed = 0;
+        // Nothing is changed yet by who finds that it takes longer.
+        let until = (!wait).then(|| Instant::now() + LONGEST_PLAN);
+        let (mut planned, mut changed) = (0, 0);
         let mut payload = Payload::default();
         for (plan, (_, keys)) in plans.iter_mut().zip(sorted.lanes()) {
             let partly_logged = wal.is_some() && plan.lane.is_partly_logged();
             for key in keys {
                 let wanted = &sorted.wanted[key.wanted.clone()];
                 self.reconciliations.note(key.lane, key.fingerprint, wanted);
+                if planned % 16 == 15 && until.is_some_and(|until| Instant::now() >= until) {
+                    return Ok(Attempt::Busy);
+                }
+                planned += 1;
                 let changes = plan.add(key.fingerprint, wanted)?;
                 changed += changes;
                 if wal.is_some() && (changes > 0 || partly_logged) {

@@ -19,10 +19,11 @@
 //! have small stacks; maps as keys of maps do.
 
 use rustler::types::MapIterator;
-use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::types::tuple::make_tuple;
 use rustler::{Binary, Encoder as _, Env, NewBinary, Term, TermType};
 
 use super::external;
+use super::tuple;
 
 /// Why a term cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,8 @@ fn encode_within(
             Todo::Bytes(bytes) => out.extend_from_slice(&bytes),
             Todo::Term(term) => match term.get_type() {
                 TermType::Tuple => {
-                    let elements = get_tuple(term).map_err(|_| Unfit::Unknown)?;
+                    let most = purpose.most.saturating_sub(out.len());
+                    let elements = tuple::elements(term, most).ok_or(Unfit::Long)?;
                     put_header(TUPLE, elements.len(), out);
                     let deep = encode_leaves(&elements, purpose, out)?;
                     todo.extend(deep.iter().rev().copied().map(Todo::Term));

@@ -1,11 +1,11 @@
 //! Keys: binaries, read where they lie, and terms that are made of integers, atoms and binaries.
 
-use rustler::types::tuple::get_tuple;
 use rustler::{Binary, Term, TermType};
 
 use super::error::{encode, invalid_argument};
 use super::external;
 use super::term::{self, Decoded};
+use super::tuple;
 use crate::hash::Fingerprint;
 use crate::index::Index;
 use crate::key::TermKey;
@@ -85,8 +85,8 @@ fn add_tuple(term: Term<'_>, key: &mut TermKey) -> bool {
     if let Ok((a, b, c)) = term.decode::<(Term<'_>, Term<'_>, Term<'_>)>() {
         return add_elements(&[a, b, c], key);
     }
-    let elements = get_tuple(term).unwrap_or_default();
-    (1..=MOST_ELEMENTS).contains(&elements.len()) && add_elements(&elements, key)
+    tuple::elements(term, MOST_ELEMENTS)
+        .is_some_and(|elements| !elements.is_empty() && add_elements(&elements, key))
 }
 
 fn add_elements(elements: &[Term<'_>], key: &mut TermKey) -> bool {

@@ -2,10 +2,10 @@
 //!
 //! | scheduler | NIFs | why |
 //! |---|---|---|
-//! | normal | `get get_many member count put delete write route_put route_delete route_get text_get text_get_in text_get_many list_next stamp stamp_pending` | microseconds: memory only, never waiting; what would take longer answers `:busy` or `:large` |
-//! | normal | `text_key term_key name_code new_memory stats set_compactor set_pace load_begin` | a walk over the lanes at most |
-//! | dirty CPU | `get_dirty get_many_dirty ids term_key_dirty route_get_dirty text_get_many_dirty list_begin list_names list_set list_next_dirty namespace_count reconcile_begin reconcile_name reconcile_end memory` | long answers, long lists |
-//! | dirty I/O | `open close flush_lane warm_lane round_begin round_step work_step sync verify_* repair load_add load_step change_dirty write_dirty route_dirty namespace_drop reconcile_step put_stamp stamp_write` | files, and waiting for them |
+//! | normal | `get get_many member count put delete write route_put route_delete route_get text_get text_get_in text_get_many list_next stamp stamp_pending` | microseconds from memory, never waiting for others; what would take longer, as pages have to come from a device, answers `:busy` or `:large` |
+//! | normal | `text_key term_key name_code set_compactor set_pace load_begin` | a term at most |
+//! | dirty CPU | `get_dirty get_many_dirty ids term_key_dirty route_get_dirty text_get_many_dirty list_begin list_names list_set list_next_dirty namespace_count reconcile_begin reconcile_name reconcile_end memory stats new_memory` | long answers, long lists, many lanes |
+//! | dirty I/O | `open close flush_lane warm_lane round_begin round_step work_step sync verify_* repair load_add load_drain load_step change_dirty write_dirty route_dirty namespace_drop reconcile_step put_stamp stamp_write` | files, and waiting for them |
 
 mod code;
 mod error;
@@ -22,6 +22,7 @@ mod routes;
 mod target;
 mod term;
 mod text;
+mod tuple;
 mod upkeep;
 mod writes;
 

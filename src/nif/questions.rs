@@ -1,8 +1,11 @@
 //! What many texts lead to, in one call.
 
+use std::time::Instant;
+
 use rustler::{Encoder as _, Env, Term};
 
 use super::code::Purpose;
+use super::reads::MOST_TIME;
 use super::routes::{self, MOST, Name};
 use super::target::Targets;
 use super::term::{self, Decoded};
@@ -15,7 +18,7 @@ use crate::routes::Most;
 const MOST_QUESTIONS: usize = 256;
 const MOST_TEXT: usize = 64 * 1024;
 /// What it may answer to all of them.
-const MOST_ANSWERED: Most = Most { ids: 2048, bytes: MOST.bytes };
+const MOST_ANSWERED: Most = Most { ids: 2048, ..MOST };
 
 /// Names that a name is looked for among: the changes of a transaction are about few fields.
 const RECENT: usize = 8;
@@ -24,7 +27,8 @@ const RECENT: usize = 8;
 #[rustler::nif]
 fn text_get_many<'a>(env: Env<'a>, handle: Handle<'a>, questions: Term<'a>) -> Term<'a> {
     let batch = Batch::new(MOST.bytes, MOST_TEXT);
-    batch.answer(env, handle, questions, MOST_QUESTIONS, MOST_ANSWERED)
+    let most = Most { until: Some(Instant::now() + MOST_TIME), ..MOST_ANSWERED };
+    batch.answer(env, handle, questions, MOST_QUESTIONS, most)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -112,7 +116,7 @@ impl<'a> Batch<'a> {
         };
         let Some(name) = self.name(name)? else { return Ok(None) };
         let text = Text::of(types, text, self.most)?;
-        let Some(text) = text.filter(|text| self.has_time(text.len())) else { return Ok(None) };
+        let Some(text) = text.filter(|text| self.has_time(text.work())) else { return Ok(None) };
         let asked = &mut self.asked;
         let read = text.keys(&mut self.keys, |key| {
             asked.push(Asked { question: place, name, len: key.len() });

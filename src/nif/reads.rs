@@ -1,10 +1,13 @@
 //! Look-ups.
 
+use std::time::{Duration, Instant};
+
 use rustler::{Encoder as _, Env, NifResult, Term};
 
 use super::quick::quick_nif;
 use super::{Handle, IndexResource, answer, key, large, look_up, term};
 use crate::hash::Fingerprint;
+use crate::routes::Most;
 
 /// Ids that a normal scheduler may put into one answer.
 const MOST_IDS: usize = 4096;
@@ -12,6 +15,8 @@ const MOST_IDS: usize = 4096;
 const MOST_KEYS: usize = 1024;
 /// Bytes of keys that a normal scheduler may hash in one call.
 pub(super) const MOST_KEY_BYTES: usize = 128 * 1024;
+/// How long it may look keys up, which in memory takes far less: pages may have to come from a device.
+pub(super) const MOST_TIME: Duration = Duration::from_micros(500);
 /// Keys that take about one timeslice (1 ms) to look up.
 const KEYS_PER_TIMESLICE: usize = 3000;
 
@@ -42,7 +47,10 @@ fn get_dirty<'a>(env: Env<'a>, handle: Handle<'a>, key: Term<'a>) -> Term<'a> {
 fn get_many<'a>(env: Env<'a>, [reference, keys]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
     let handle: Handle<'a> = reference.decode()?;
     Ok(match key::keys(&handle.resource.index, keys, MOST_KEYS, MOST_KEY_BYTES) {
-        Ok(Some(keys)) => lists(env, handle, &keys, 4 * MOST_IDS),
+        Ok(Some(keys)) => {
+            let until = Some(Instant::now() + MOST_TIME);
+            lists(env, handle, &keys, Most { ids: 4 * MOST_IDS, until, ..Most::ALL })
+        }
         Ok(None) => large().encode(env),
         Err(fault) => fault,
     })
@@ -53,13 +61,13 @@ quick_nif!(get_many / 2);
 #[rustler::nif(schedule = "DirtyCpu")]
 fn get_many_dirty<'a>(env: Env<'a>, handle: Handle<'a>, keys: Term<'a>) -> Term<'a> {
     match key::keys(&handle.resource.index, keys, usize::MAX, usize::MAX) {
-        Ok(keys) => lists(env, handle, &keys.unwrap_or_default(), usize::MAX),
+        Ok(keys) => lists(env, handle, &keys.unwrap_or_default(), Most::ALL),
         Err(fault) => fault,
     }
 }
 
-/// A list of ids for each key, unless they are more than `most` together.
-fn lists<'a>(env: Env<'a>, handle: Handle<'a>, keys: &[Fingerprint], most: usize) -> Term<'a> {
+/// A list of ids for each key, unless that is more than `most` allows.
+fn lists<'a>(env: Env<'a>, handle: Handle<'a>, keys: &[Fingerprint], most: Most) -> Term<'a> {
     look_up(env, handle, |index| {
         let none = Term::list_new_empty(env);
         let mut lists = vec![none; keys.len()];

@@ -23,9 +23,9 @@ use crate::routes::{Most, Target};
 use crate::write::Attempt;
 
 /// What a normal scheduler may decode into one answer.
-pub(super) const MOST: Most = Most { ids: 512, bytes: 32 * 1024 };
+pub(super) const MOST: Most = Most { ids: 512, bytes: 32 * 1024, until: None };
 /// The same of a listing, which looks up nothing but terms, and has many to ask for.
-const MOST_LISTED: Most = Most { ids: 1024, bytes: MOST.bytes };
+const MOST_LISTED: Most = Most { ids: 1024, ..MOST };
 /// Bytes of a term that a normal scheduler may encode.
 pub(super) const MOST_BYTES: usize = 16 * 1024;
 /// Bytes of terms that take about one timeslice (1 ms) to decode.

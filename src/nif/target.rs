@@ -7,12 +7,12 @@
 //! | `0B`, two encodings | `{id, rest}` |
 //! | `0C`, one encoding | `[condition]` |
 
-use rustler::types::tuple::get_tuple;
 use rustler::{Encoder as _, Env, Term};
 
 use super::code::{self, Purpose, Unfit};
 use super::error::invalid_argument;
 use super::term::Decoded;
+use super::tuple;
 use crate::dictionary::TERM_ID_FLAG;
 use crate::routes;
 
@@ -41,7 +41,7 @@ pub(super) fn encode<'a>(term: Term<'a>, purpose: Purpose) -> Decoded<'a, Option
         out.push(CONDITION);
         code::encode_part(condition, purpose, &mut out)
     } else {
-        match get_tuple(term).unwrap_or_default()[..] {
+        match tuple::elements(term, 2).unwrap_or_default()[..] {
             [id] => code::encode(id, purpose, &mut out),
             [id, rest] => {
                 out.push(WITH_REST);

@@ -22,6 +22,8 @@ mod types {
 
 /// More than one column's values can be told apart by.
 const MOST_TYPES: usize = 64;
+/// What a key is worth beside its text.
+const BYTES_PER_KEY: usize = 16;
 /// For a name that a normal scheduler encodes.
 const NAME: Purpose = Purpose { lasting: false, most: MOST.bytes };
 
@@ -111,7 +113,7 @@ fn answer_one<'a>(
     };
     look_up(env, handle, |index| {
         let (mut targets, mut all) = (Targets::new(env), Ok(true));
-        let mut keys = Vec::with_capacity(text.len() + 16);
+        let mut keys = Vec::with_capacity(text.work());
         let read = text.keys(&mut keys, |key| {
             if let Ok(true) = all {
                 all = routes::add_targets(index, name.as_deref(), key, MOST, &mut targets);
@@ -158,8 +160,13 @@ impl<'a> Text<'a> {
         Ok((text.len() <= most).then_some(Self { types, text }))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
+    /// What reading it as its types, and asking for the keys, is worth in bytes of text.
+    pub(super) fn work(&self) -> usize {
+        let types = match &self.types {
+            Types::One(_) => 1,
+            Types::Many(types) => types.len(),
+        };
+        types * (self.text.len() + BYTES_PER_KEY)
     }
 
     /// Appends its keys to `out`, one after the other, and hands each over. False if it is a text of

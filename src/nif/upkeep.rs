@@ -16,7 +16,7 @@ use crate::recovery::Recovery;
 /// After which the pace is looked at again: it may have been changed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn new_memory<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
     let config = match term::config(options) {
         Ok(config) => config,
@@ -109,7 +109,7 @@ fn set_compactor<'a>(env: Env<'a>, resource: &'a IndexResource, pid: LocalPid) -
     ok_term(env)
 }
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn stats<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         let stats = index.stats()?;

@@ -15,6 +15,8 @@ use crate::write::Attempt;
 
 /// Changes that a normal scheduler may apply in one call.
 const MOST_CHANGES: usize = 256;
+/// Changes of a batch that take about one timeslice (1 ms).
+const CHANGES_PER_TIMESLICE: usize = 1000;
 
 fn put<'a>(env: Env<'a>, arguments: [Term<'a>; 3]) -> NifResult<Term<'a>> {
     Ok(change(env, arguments, Op::Put))
@@ -65,7 +67,11 @@ fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
         let batch = term::batch(index, batch, MOST_CHANGES, MOST_KEY_BYTES)?;
         batch.ok_or_else(|| large().encode(env))
     };
-    with_wakeup(env, reference, decode, |index, batch| index.try_write(&batch, Durability::Memory))
+    with_wakeup(env, reference, decode, |index, batch| {
+        let percent = (batch.len() * 100 / CHANGES_PER_TIMESLICE).clamp(1, 100);
+        rustler::schedule::consume_timeslice(env, percent as i32);
+        index.try_write(&batch, Durability::Memory)
+    })
 }
 
 /// As [`change_dirty`].

@@ -7,20 +7,23 @@ defmodule LsmIndex.Loader do
   alias LsmIndex.{Compactor, Error, Native, Telemetry}
 
   @chunk 4_096
+  # Pairs, of 16 bytes.
+  @most_held 4_194_304
   # What can be wrong with an element.
   @faults [:invalid_argument, :id_out_of_range, :key_too_long]
 
-  @spec load(LsmIndex.t(), Enumerable.t()) :: {:ok, non_neg_integer} | {:error, Error.t()}
-  def load(%LsmIndex{ref: ref, path: path}, pairs) do
-    Telemetry.span([:load, :stop], fn -> run(ref, pairs) end, fn
+  @spec load(LsmIndex.t(), Enumerable.t(), pos_integer) ::
+          {:ok, non_neg_integer} | {:error, Error.t()}
+  def load(%LsmIndex{ref: ref, path: path}, pairs, most_held \\ @most_held) do
+    Telemetry.span([:load, :stop], fn -> run(ref, pairs, most_held) end, fn
       {:ok, count} -> {%{count: count}, %{path: path}}
       {:error, _error} -> nil
     end)
   end
 
-  defp run(ref, pairs) do
+  defp run(ref, pairs, most_held) do
     with :ok <- check_enumerable(pairs),
-         {:ok, loader} <- begin(ref),
+         {:ok, loader} <- begin(ref, most_held),
          :ok <- add_all(loader, pairs),
          do: finish(loader)
   end
@@ -43,25 +46,31 @@ defmodule LsmIndex.Loader do
     end
   end
 
-  defp begin(ref) do
-    case Native.load_begin(ref) do
+  defp begin(ref, most_held) do
+    case Native.load_begin(ref, most_held) do
       {:error, native} -> {:error, Error.from_native(native)}
       loader -> {:ok, loader}
     end
   end
 
+  defp finish(loader), do: write_lanes(fn -> Native.load_step(loader) end)
+
+  defp make_room(loader) do
+    with {:ok, _count} <- write_lanes(fn -> Native.load_drain(loader) end), do: :ok
+  end
+
   # Lanes are independent: as many processes as there are cores write them out, each a lane at a
   # time, while others wait for the disk. They are not linked to the caller, who may trap exits
   # and must not find theirs in its mailbox.
-  defp finish(loader) do
+  defp write_lanes(step) do
     case Process.whereis(LsmIndex.Tasks) do
       nil -> {:error, Compactor.not_started()}
-      supervisor -> write_lanes(loader, supervisor, self())
+      supervisor -> write_lanes(step, supervisor, self())
     end
   end
 
-  defp write_lanes(loader, supervisor, caller) do
-    write = fn -> write_lanes(loader, caller) end
+  defp write_lanes(step, supervisor, caller) do
+    write = fn -> write_lanes(step, caller) end
 
     # Twice the cores: while some wait for the disk, others build.
     results =
@@ -76,12 +85,12 @@ defmodule LsmIndex.Loader do
     Enum.find(results, hd(results), &match?({:error, _error}, &1))
   end
 
-  defp write_lanes(loader, caller) do
-    case Native.load_step(loader) do
+  defp write_lanes(step, caller) do
+    case step.() do
       {:done, count} -> {:ok, count}
       {:error, native} -> {:error, Error.from_native(native)}
       # Without a link, only this ends the work for a caller that died.
-      :more -> if Process.alive?(caller), do: write_lanes(loader, caller), else: exit(:normal)
+      :more -> if Process.alive?(caller), do: write_lanes(step, caller), else: exit(:normal)
     end
   end
 
@@ -126,6 +135,7 @@ defmodule LsmIndex.Loader do
   defp add_chunk(loader, chunk, offset) do
     case Native.load_add(loader, chunk) do
       {:error, native} -> {:error, name_element(Error.from_native(native), loader, chunk, offset)}
+      :full -> make_room(loader)
       _taken -> :ok
     end
   end

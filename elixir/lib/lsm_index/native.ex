@@ -136,11 +136,14 @@ defmodule LsmIndex.Native do
   @spec repair(String.t(), apply :: boolean) :: {:ok, [map]} | error
   def repair(_path, _apply), do: not_loaded()
 
-  @spec load_begin(ref) :: loader | error
-  def load_begin(_ref), do: not_loaded()
+  @spec load_begin(ref, most_held :: pos_integer) :: loader | error
+  def load_begin(_ref, _most_held), do: not_loaded()
 
-  @spec load_add(loader, [{any_key, id}]) :: non_neg_integer | error
+  @spec load_add(loader, [{any_key, id}]) :: non_neg_integer | :full | error
   def load_add(_loader, _pairs), do: not_loaded()
+
+  @spec load_drain(loader) :: :more | {:done, non_neg_integer} | error
+  def load_drain(_loader), do: not_loaded()
 
   @spec load_step(loader) :: :more | {:done, non_neg_integer} | error
   def load_step(_loader), do: not_loaded()

@@ -201,6 +201,20 @@ defmodule LsmIndex.LoaderTest do
     assert catch_throw(LsmIndex.load(index, throwing)) == :out
   end
 
+  test "what is too much for memory is written on the way" do
+    for most_held <- [1, 5_000, 100_000] do
+      {:ok, index} = LsmIndex.open(:memory, num_lanes: 8)
+      pairs = Stream.map(1..30_000, &{"key:#{rem(&1, 20_000)}", &1})
+      assert LsmIndex.Loader.load(index, pairs, most_held) == {:ok, 30_000}
+      assert LsmIndex.count(index) == 20_000
+      assert LsmIndex.get(index, "key:7") == [7, 20_007]
+      assert LsmIndex.get(index, "key:19999") == [19_999]
+      # In one go, every lane would be written once.
+      written = LsmIndex.stats(index).flushes + LsmIndex.stats(index).total_segments
+      assert if(most_held == 100_000, do: written == 8, else: written > 8)
+    end
+  end
+
   test "an enumerable may read and write the index it is loaded into" do
     index = memory_index()
     assert :ok = LsmIndex.put(index, "seed", 1)

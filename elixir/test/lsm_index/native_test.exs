@@ -9,7 +9,7 @@ defmodule LsmIndex.NativeTest do
   end
 
   test "a reference to something else of the library is no index" do
-    loader = Native.load_begin(Native.new_memory(%{}))
+    loader = Native.load_begin(Native.new_memory(%{}), 1000)
     assert_raise ArgumentError, fn -> Native.get(loader, "a") end
     assert {:error, {:invalid_argument, _, _}} = Native.put(loader, "a", 1)
   end
@@ -36,7 +36,7 @@ defmodule LsmIndex.NativeTest do
 
   defp begin_load(path) do
     {:ok, index} = Native.open(path, %{})
-    Native.load_begin(index)
+    Native.load_begin(index, 1000)
   end
 
   test "every stub is replaced by a NIF" do
@@ -61,7 +61,7 @@ defmodule LsmIndex.NativeTest do
   # rustler's own lists panic at the end of one.
   test "an improper list is an error wherever a list belongs" do
     index = Native.new_memory(%{})
-    loader = Native.load_begin(index)
+    loader = Native.load_begin(index, 1000)
 
     calls = [
       write: [index, [{:put, "key", 1} | :rest]],
@@ -93,7 +93,7 @@ defmodule LsmIndex.NativeTest do
 
     for round <- 1..100 do
       index = Native.new_memory(%{num_lanes: 4, compaction_threshold: 3})
-      loader = Native.load_begin(index)
+      loader = Native.load_begin(index, 1000)
       listing = Native.list_begin(index, nil)
       reconciler = Native.reconcile_begin(index, :rand.uniform(2) == 1)
       {:ok, verifier} = Native.verify_begin(stored)
