@@ -67,6 +67,7 @@ defmodule Bench.Churn do
       overlays: shares,
       cpu: cpu_ms() - cpu,
       flushes: later.flushes - before.flushes,
+      merges: later.merges - before.merges,
       stalls: later.stalls - before.stalls,
       amplification:
         (later.written_keys - before.written_keys) /
@@ -265,6 +266,8 @@ defmodule Bench.Churn do
         row.("files and log, bytes per key", nil, & &1.files),
         row.("segments", nil, & &1.segments),
         row.("flushes", nil, & &1.flushes),
+        # Without any, too little time has passed to tell what a key is written in the long run.
+        row.("merges", nil, & &1.merges),
         row.("writers that waited", nil, & &1.stalls),
         row.("processor time of the VM, % of a core", nil, &(&1.cpu / seconds / 10))
       ]
