@@ -31,8 +31,8 @@ fn a_wake_up_is_claimed_once_a_burst() {
     assert!(!index.claim_wakeup(), "claimed already");
     assert_eq!(try_put(3), Attempt::Busy);
     assert_eq!(
-        index.try_write(&[(Op::Put, &key(3), 1)], Durability::Memory).expect("write"),
-        Attempt::Busy
+        index.try_write(&[(Op::Put, &key(3), 1)], Durability::Memory, None).expect("write"),
+        Some(Attempt::Busy)
     );
     let route = index.try_route(&key(3), Target::Term(b"term"), Op::Put, Durability::Memory);
     assert_eq!(route.expect("route"), Attempt::Busy);
@@ -265,6 +265,29 @@ fn a_flush_or_a_load_that_fails_leaves_its_work_to_the_worker() {
         assert_eq!(index.stats().expect("stats").lanes_to_flush, 0);
         assert_eq!(index.get(&key(0)).expect("get").as_slice(), [1]);
     }
+}
+
+/// Many ids take several pins, so that what was replaced goes before all of them are put together.
+#[test]
+fn a_look_up_of_many_ids_holds_nothing_up_to_its_end() {
+    let index = Index::in_memory(&config(1, 1_000_000)).expect("in memory");
+    let listed: Vec<_> = (0..1_000).map(|id| (Op::Put, key(0), id)).collect();
+    assert_eq!(index.write(&listed).expect("write"), 1_000);
+    while index.work().expect("work") {}
+    let (mut asked, mut told) = (0, None);
+    let looks = index.get_many(&vec![key(0); 400], |_, ids| {
+        assert_eq!(ids.as_slice().len(), 1_000);
+        asked += 1;
+        if asked == 1 {
+            index.put(&key(1), 1).expect("put");
+            index.flush().expect("flush");
+            while index.work().expect("work") {}
+        } else if told.is_none() && index.claim_wakeup() {
+            told = Some(asked);
+        }
+    });
+    looks.expect("looks");
+    assert!(told.is_some_and(|asked| asked < 200), "{told:?} of {asked}");
 }
 
 /// Readers that come and go beside one that stays tell the worker of nothing.

@@ -17,10 +17,6 @@ use crate::lane::{Gate, Lane, Patience};
 use crate::sync::atomic::Ordering;
 use crate::wal::{Payload, Wal};
 
-/// How long a call that must not wait may look up what its changes come to: in memory that is enough for
-/// thousands, from a device for a few.
-const LONGEST_PLAN: Duration = Duration::from_micros(500);
-
 /// One change of a batch: what to do with which pair of key and id.
 pub type Change<K> = (Op, K, u32);
 
@@ -39,7 +35,7 @@ pub(crate) struct Wanted<'t> {
 pub enum Attempt<T> {
     /// Done.
     Done(T),
-    /// Nothing was done: it would have to wait for a flush, another writer or the device.
+    /// Nothing was done: it would have to wait for a flush or another writer.
     Busy,
 }
 
@@ -210,9 +206,9 @@ impl Index {
     pub fn write_with<K: Key>(&self, batch: &[Change<K>], durability: Durability) -> Result<usize> {
         let sorted = Sorted::new(self, batch)?;
         loop {
-            match self.attempt_batch(&sorted, durability, true)? {
-                Attempt::Done(changed) => return self.settle(durability).map(|()| changed),
-                Attempt::Busy => {
+            match self.attempt_batch(&sorted, durability, true, None)? {
+                Some(Attempt::Done(changed)) => return self.settle(durability).map(|()| changed),
+                Some(Attempt::Busy) | None => {
                     sorted.lanes().try_for_each(|(number, _)| self.relieve(number))?;
                     self.relieve_log()?;
                 }
@@ -221,7 +217,8 @@ impl Index {
     }
 
     /// As [`Index::write_with`], without waiting for more than a moment, but for the log if the
-    /// durability asks for it.
+    /// durability asks for it. If it takes longer than `within` to look up what there is, as pages may
+    /// have to come from a device, nothing is done and there is no outcome.
     ///
     /// # Errors
     /// As [`Index::put`], without those of a flush.
@@ -229,25 +226,30 @@ impl Index {
         &self,
         batch: &[Change<K>],
         durability: Durability,
-    ) -> Result<Attempt<usize>> {
+        within: Option<Duration>,
+    ) -> Result<Option<Attempt<usize>>> {
+        let until = within.map(|time| Instant::now() + time);
         let sorted = Sorted::new(self, batch)?;
-        let outcome = self.attempt_batch(&sorted, durability, durability != Durability::Memory)?;
-        if let Attempt::Done(_) = outcome {
+        let wait = durability != Durability::Memory;
+        let outcome = self.attempt_batch(&sorted, durability, wait, until)?;
+        if let Some(Attempt::Done(_)) = outcome {
             self.settle(durability)?;
         }
         Ok(outcome)
     }
 
+    /// None if it is not known in time what to do.
     fn attempt_batch(
         &self,
         sorted: &Sorted,
         durability: Durability,
         wait: bool,
-    ) -> Result<Attempt<usize>> {
+        until: Option<Instant>,
+    ) -> Result<Option<Attempt<usize>>> {
         self.check_writable()?;
         let wal = self.wal_for(durability);
         if wal.is_some_and(Wal::is_full) {
-            return Ok(Attempt::Busy);
+            return Ok(Some(Attempt::Busy));
         }
         let mut patience = Patience::default();
         // Ascending lanes, so that two batches cannot wait for each other.
@@ -259,23 +261,22 @@ impl Index {
                 Some(gate) if !lane.is_stalled(self.limits) => {
                     plans.push(LanePlan::new(lane, gate));
                 }
-                _ => return Ok(Attempt::Busy),
+                _ => return Ok(Some(Attempt::Busy)),
             }
         }
         self.check_open()?;
-        // Nothing is changed yet by who finds that it takes longer.
-        let until = (!wait).then(|| Instant::now() + LONGEST_PLAN);
         let (mut planned, mut changed) = (0, 0);
         let mut payload = Payload::default();
         for (plan, (_, keys)) in plans.iter_mut().zip(sorted.lanes()) {
             let partly_logged = wal.is_some() && plan.lane.is_partly_logged();
             for key in keys {
-                let wanted = &sorted.wanted[key.wanted.clone()];
-                self.reconciliations.note(key.lane, key.fingerprint, wanted);
+                // Nothing is changed yet.
                 if planned % 16 == 15 && until.is_some_and(|until| Instant::now() >= until) {
-                    return Ok(Attempt::Busy);
+                    return Ok(None);
                 }
                 planned += 1;
+                let wanted = &sorted.wanted[key.wanted.clone()];
+                self.reconciliations.note(key.lane, key.fingerprint, wanted);
                 let changes = plan.add(key.fingerprint, wanted)?;
                 changed += changes;
                 if wal.is_some() && (changes > 0 || partly_logged) {
@@ -303,7 +304,7 @@ impl Index {
             }
         };
         self.note(froze);
-        Ok(Attempt::Done(changed))
+        Ok(Some(Attempt::Done(changed)))
     }
 
     /// Remembers that there is work: an overlay was frozen, or the log is to be shortened. Drops what

@@ -80,10 +80,10 @@ fn round_step<'a>(env: Env<'a>, resource: &'a IndexResource, number: u64) -> Ter
 fn work_step<'a>(env: Env<'a>, resource: &'a IndexResource) -> Term<'a> {
     answer(env, resource, |index| {
         index.check_open()?;
-        // What readers do not see any more takes memory meanwhile.
-        index.reclaim();
         let pause = PACE.wait();
         if !pause.is_zero() {
+            // What readers do not see any more takes memory meanwhile.
+            index.reclaim();
             let millis = pause.min(LONGEST_PAUSE).as_millis() as u64;
             return Ok((wait(), millis.max(1)).encode(env));
         }

@@ -4,7 +4,7 @@
 use rustler::{Encoder as _, Env, NifResult, Term};
 
 use super::quick::quick_nif;
-use super::reads::MOST_KEY_BYTES;
+use super::reads::{MOST_KEY_BYTES, MOST_TIME};
 use super::term::{self, Decoded, durability as mode};
 use super::{IndexResource, answer, busy, key, large};
 use crate::change::Op;
@@ -70,7 +70,11 @@ fn write<'a>(env: Env<'a>, reference: Term<'a>, batch: Term<'a>) -> Term<'a> {
     with_wakeup(env, reference, decode, |index, batch| {
         let percent = (batch.len() * 100 / CHANGES_PER_TIMESLICE).clamp(1, 100);
         rustler::schedule::consume_timeslice(env, percent as i32);
-        index.try_write(&batch, Durability::Memory)
+        Ok(match index.try_write(&batch, Durability::Memory, Some(MOST_TIME))? {
+            Some(Attempt::Done(changed)) => Attempt::Done(changed.encode(env)),
+            Some(Attempt::Busy) => Attempt::Busy,
+            None => Attempt::Done(large().encode(env)),
+        })
     })
 }
 
@@ -91,7 +95,8 @@ fn write_dirty<'a>(
         if wait {
             index.write_with(&batch, durability).map(Attempt::Done)
         } else {
-            index.try_write(&batch, durability)
+            // Without a bound there is an outcome.
+            Ok(index.try_write(&batch, durability, None)?.unwrap_or(Attempt::Busy))
         }
     })
 }
